@@ -1,0 +1,42 @@
+"""Fixtures shared by all tests: golden files, kept in `tests/golden` and rewritten with `pytest --update-golden`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files with what the tests got")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)` asserts that `text` equals `tests/golden/<name>`; `--update-golden` rewrites that file.
+
+    Names may have folders (`"language/lenet5.tree"`). Texts are compared with one newline at their end.
+    """
+    update = bool(request.config.getoption("--update-golden"))
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        actual = text.rstrip("\n") + "\n"
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(actual, encoding="utf-8", newline="\n")
+            return
+        if not path.exists():
+            pytest.fail(f"there is no golden file {name}; run pytest --update-golden to write it")
+        expected = path.read_text(encoding="utf-8")
+        if actual != expected:
+            changes = difflib.unified_diff(
+                expected.splitlines(), actual.splitlines(), f"golden/{name}", "this run", lineterm=""
+            )
+            pytest.fail("\n".join(changes), pytrace=False)
+
+    return compare
