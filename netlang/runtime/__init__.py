@@ -1,0 +1,1 @@
+"""Everything that happens at run time: networks, training, data sources, preprocessing, artifacts."""

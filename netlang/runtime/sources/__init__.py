@@ -1,0 +1,87 @@
+"""Where data come from: `open_data` turns a path or a name on the command line into a `Dataset`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+
+from numpy.typing import ArrayLike
+
+from netlang.diagnostics import fail, listing
+from netlang.runtime.data import Dataset
+from netlang.runtime.sources.bundled import BUNDLED, open_bundled
+from netlang.runtime.sources.idx import open_idx
+from netlang.runtime.sources.npz import open_npz
+from netlang.runtime.sources.table import Columns, open_table
+
+__all__ = ["DataLike", "open_data", "parse_columns"]
+
+DataLike = Dataset | Mapping[str, ArrayLike] | str | os.PathLike[str]
+"""What networks train on: a data set, arrays by name, or anything `open_data` understands."""
+
+SCHEMES: Mapping[str, Callable[[str], Dataset]] = {"sklearn": open_bundled, "idx": open_idx}
+TABLES: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
+
+
+def open_data(source: DataLike, *, columns: Columns | None = None, header: bool | None = None) -> Dataset:
+    """The data that `source` names, read whole into memory; values keep their scale.
+
+    - a `Dataset`, or a mapping from names to arrays: itself
+    - `path.npz`: the arrays in the file by name
+    - `path.csv`, `path.tsv`: `columns` maps the network's names to columns, `{"x": "0-3", "y": "species"}` (see
+      `netlang.runtime.sources.table`); `header` says whether the first line has names, None finds out
+    - `idx:image=train-images-idx3-ubyte.gz,digit=train-labels-idx1-ubyte.gz`: files in MNIST's format, which may be
+      compressed; pixels are 0 to 255
+    - `sklearn:digits|iris|wine|breast_cancer|diabetes`: data sets that come with scikit-learn; digits are 0 to 16
+
+    Raises `NetlangError`: `data-source` (not one of these), `data-columns`, `data-cell`, `data-file`,
+    `missing-dependency`, `file-not-found`, `cannot-read`, and what `Dataset` raises.
+    """
+    if columns is not None and not (isinstance(source, str | os.PathLike) and _suffix(source) in TABLES):
+        fail("data-columns", "only CSV and TSV files have columns to choose from", help="leave the column mapping out")
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, Mapping):
+        return Dataset.from_arrays(source)
+    if not isinstance(source, str | os.PathLike):
+        fail(
+            "data-source",
+            f"data cannot come from a `{type(source).__name__}`",
+            help="give a path, a mapping from names to arrays, or a `Dataset`",
+        )
+    spec = os.fspath(source)
+    scheme, colon, rest = spec.partition(":")
+    if colon and scheme in SCHEMES:
+        return SCHEMES[scheme](rest)
+    suffix = _suffix(spec)
+    if suffix == ".npz":
+        return open_npz(spec)
+    if suffix in TABLES:
+        return open_table(spec, columns, delimiter=TABLES[suffix], header=header)
+    fail(
+        "data-source",
+        f"`{spec}` is not a source of data",
+        help="give a `.npz`, `.csv` or `.tsv` file, `idx:image=FILE,label=FILE`, or one of "
+        + listing(f"sklearn:{name}" for name in BUNDLED),
+    )
+
+
+def parse_columns(texts: Sequence[str]) -> dict[str, str]:
+    """The column mapping written as `name=columns`, one text for each name: `["x=0-3", "y=species"]`.
+
+    Raises `NetlangError` (`data-columns`) for a text without `=`, or a name given twice.
+    """
+    columns: dict[str, str] = {}
+    for text in texts:
+        name, equals, chosen = (part.strip() for part in text.partition("="))
+        if not (name and equals and chosen):
+            fail("data-columns", f"`{text}` is not of the form `name=columns`", help="write, for example, `x=0-3`")
+        if name in columns:
+            fail("data-columns", f"the columns of `{name}` are given twice", help="list them once: `x=a,b,c`")
+        columns[name] = chosen
+    return columns
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    return PurePath(path).suffix.lower()
