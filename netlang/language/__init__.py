@@ -1,0 +1,5 @@
+"""From text to syntax tree and back: the parser, the tree, the formatter."""
+
+from netlang.language.parser import Entry, decode, index_definitions, parse, parse_definition
+
+__all__ = ["Entry", "decode", "index_definitions", "parse", "parse_definition"]
