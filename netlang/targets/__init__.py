@@ -1,0 +1,1 @@
+"""The back ends: each folder turns a Program into something that runs."""

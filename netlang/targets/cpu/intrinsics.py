@@ -1,0 +1,182 @@
+"""What the text of a generated module may name: typed pointers and casts, mathematics, randomness.
+
+`f32 f64 real i64 i32 u8`
+    With one argument, a cast (`real(n)`); with two, a typed pointer: `f32(memory, 3)` is the address in slot 3 of
+    `memory` as a pointer to float32. `real` is `f32` or `f64`, the module's dtype.
+`max min`
+    Of two numbers of one type. On floats, NaN if either is NaN, as `numpy.maximum` and `numpy.minimum`.
+`abs floor sqrt exp expm1 log log1p sin cos tanh erf pow`
+    On float32 they compute and return float32 (see `elementary` for their accuracy), on float64 float64; `abs` also on
+    integers.
+`where(condition, a, b)`
+    `a` if the condition holds, else `b`, both evaluated: no branch, so the loop around it vectorizes.
+`isnan(x)`
+    Whether a float is NaN.
+`uniform(key, counter) normal(key, counter)`
+    Counter-based randomness as `netlang.random`, rounded to the module's dtype; `uniform` is the same number in both.
+`inf nan pi`
+    Constants of the module's dtype.
+`range`
+    As in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+
+SUFFIX = {types.float32: "f32", types.float64: "f64"}
+ELEMENTS = {
+    "f32": types.float32,
+    "f64": types.float64,
+    "i64": types.int64,
+    "i32": types.int32,
+    "u8": types.uint8,
+}
+
+Emit = Callable[[Any, Any, list[Any]], Any]
+"""From Numba's target context, the IR builder and the arguments' values to the result's value."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What an intrinsic is for given argument types: its result, the types to convert arguments to, and its code."""
+
+    result: Any
+    arguments: tuple[Any, ...]
+    emit: Emit
+
+
+@dataclass(frozen=True, eq=False)
+class Intrinsic:
+    """A name that generated text may call; `typed` answers None for arguments that it does not take."""
+
+    name: str
+    typed: Callable[..., Typed | None]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def names(dtype: np.dtype[Any]) -> dict[str, Any]:
+    """The namespace of a generated module of dtype float32 or float64."""
+    real = real_name(dtype)
+    return {
+        **INTRINSICS,
+        "real": INTRINSICS[real],
+        "uniform": _random("uniform", real),
+        "normal": _random("normal", real),
+        "inf": dtype.type(np.inf),
+        "nan": dtype.type(np.nan),
+        "pi": dtype.type(np.pi),
+        "range": range,
+    }
+
+
+def real_name(dtype: np.dtype[Any]) -> str:
+    return "f32" if dtype == np.float32 else "f64"
+
+
+def _element(name: str) -> Intrinsic:
+    """A cast of one number, or a pointer from a slot of an address table."""
+    element = ELEMENTS[name]
+
+    def typed(value: Any, slot: Any = None) -> Typed | None:
+        if slot is not None:
+            return Typed(types.CPointer(element), (types.CPointer(types.int64), types.int64), reinterpret)
+        if not isinstance(value, types.Number | types.Boolean):
+            return None
+        return Typed(element, (element,), lambda context, builder, values: values[0])
+
+    def reinterpret(context: Any, builder: Any, values: list[Any]) -> Any:
+        address = builder.load(builder.gep(values[0], [values[1]]))
+        return builder.inttoptr(address, context.get_value_type(types.CPointer(element)))
+
+    return Intrinsic(name, typed)
+
+
+def _call(builder: Any, symbol: str, result: Any, values: list[Any]) -> Any:
+    signature = ir.FunctionType(result, [v.type for v in values])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, symbol), values)
+
+
+def _elementary(name: str) -> Intrinsic:
+    """A function of one float, defined in `elementary`."""
+
+    def typed(x: Any) -> Typed | None:
+        if x not in SUFFIX:
+            return None
+        symbol = f"nl_{name}_{SUFFIX[x]}"
+        return Typed(x, (x,), lambda context, builder, values: _call(builder, symbol, values[0].type, values))
+
+    return Intrinsic(name, typed)
+
+
+def _llvm(name: str, arity: int, on_floats: str, on_integers: str = "", extra: tuple[Any, ...] = ()) -> Intrinsic:
+    """A function of floats (and integers, where LLVM has one for them) that is an LLVM intrinsic."""
+
+    def typed(*arguments: Any) -> Typed | None:
+        if len(arguments) != arity:
+            return None
+        kind = common(*arguments)
+        if kind in SUFFIX:
+            symbol, rest = f"llvm.{on_floats}.{SUFFIX[kind]}", ()
+        elif isinstance(kind, types.Integer) and on_integers:
+            symbol, rest = f"llvm.{on_integers}.i{kind.bitwidth}", extra
+        else:
+            return None
+
+        def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+            return _call(builder, symbol, values[0].type, [*values, *rest])
+
+        return Typed(kind, (kind,) * arity, emit)
+
+    return Intrinsic(name, typed)
+
+
+def common(*arguments: Any) -> Any:
+    """The type of an operation: the widest float if there is a float, else int64."""
+    floats = [a for a in arguments if isinstance(a, types.Float)]
+    return max(floats, key=lambda a: int(a.bitwidth)) if floats else types.int64
+
+
+def _where(condition: Any, a: Any, b: Any) -> Typed:
+    kind = common(a, b)
+    return Typed(kind, (types.boolean, kind, kind), lambda context, builder, values: builder.select(*values))
+
+
+def _isnan(x: Any) -> Typed | None:
+    if x not in SUFFIX:
+        return None
+    return Typed(types.boolean, (x,), lambda context, builder, v: builder.fcmp_unordered("uno", v[0], v[0]))
+
+
+def _random(name: str, real: str) -> Intrinsic:
+    element = ELEMENTS[real]
+
+    def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+        return _call(builder, f"nl_{name}_{real}", context.get_value_type(element), values)
+
+    return Intrinsic(name, lambda key, counter: Typed(element, (types.int64, types.int64), emit))
+
+
+INTRINSICS = {
+    each.name: each
+    for each in (
+        *map(_element, ELEMENTS),
+        *map(_elementary, ("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf")),
+        _llvm("abs", 1, "fabs", "abs", (ir.Constant(ir.IntType(1), 0),)),
+        _llvm("floor", 1, "floor"),
+        _llvm("sqrt", 1, "sqrt"),
+        _llvm("pow", 2, "pow"),
+        _llvm("max", 2, "maximum", "smax"),
+        _llvm("min", 2, "minimum", "smin"),
+        Intrinsic("where", _where),
+        Intrinsic("isnan", _isnan),
+    )
+}

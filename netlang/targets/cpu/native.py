@@ -1,0 +1,154 @@
+"""Generated source to callable native code: from the cache where it has been compiled before, else through Numba.
+
+A cache hit imports llvmlite alone. The code runs without the interpreter: entries may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netlang.diagnostics import InternalError
+from netlang.targets.cpu import optimize
+from netlang.targets.cpu.cache import ObjectCache, directory, key
+from netlang.targets.cpu.optimize import Machine
+
+ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+COMPILER = ("lower.py", "intrinsics.py", "elementary.py", "optimize.py", "native.py")
+
+
+def compile_module(
+    source: str,
+    entries: Sequence[str],
+    *,
+    dtype: npt.DTypeLike = np.float32,
+    cpu: str = "native",
+    cache: ObjectCache | None = None,
+) -> NativeModule:
+    """Compile a generated module (see `lower` for what its text may be), or find it compiled.
+
+    `entries` are the functions of `(memory, sizes)` to export; `dtype`, float32 or float64, is what `real` stands for;
+    `cpu` is `native` or an LLVM processor name of the host's architecture. Raises `InternalError` on text that is not a
+    generated module.
+
+    >>> module = compile_module('''
+    ... def scale(n: i64, x: real[:], y: real[:]):
+    ...     for i in range(n):
+    ...         y[i] = 2 * x[i]
+    ...
+    ... def run(memory, sizes):
+    ...     scale(sizes[0], real(memory, 0), real(memory, 1))
+    ... ''', ["run"])
+    >>> x, y = np.ones(3, np.float32), np.zeros(3, np.float32)
+    >>> module.entry("run")(np.array([x.ctypes.data, y.ctypes.data]), np.array([3]))
+    >>> y
+    array([2., 2., 2.], dtype=float32)
+    """
+    unit = Unit(source, tuple(entries), np.dtype(dtype), optimize.machine(cpu))
+    store = cache or ObjectCache(directory())
+    code = store.load(unit.key)
+    if code is None:
+        code = optimize.object_code(unit.optimized(), unit.machine)
+        store.store(unit.key, code)
+    return NativeModule(unit, code)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is compiled, and for which machine."""
+
+    source: str
+    entries: tuple[str, ...]
+    dtype: np.dtype[Any]
+    machine: Machine
+
+    @property
+    def key(self) -> str:
+        machine = self.machine
+        return key(
+            (compiler(), machine.triple, machine.cpu, machine.features, self.dtype.name, *self.entries, self.source)
+        )
+
+    def optimized(self) -> Any:
+        """The optimized LLVM module; the only place where Numba is imported."""
+        from netlang.targets.cpu import elementary
+        from netlang.targets.cpu.lower import lower
+
+        text = lower(self.source, self.entries, self.dtype)
+        return optimize.optimized([text, elementary.module()], [symbol(e) for e in self.entries], self.machine)
+
+
+@dataclass(frozen=True, eq=False)
+class NativeModule:
+    """Object code and its entries."""
+
+    unit: Unit
+    object_code: bytes
+
+    def entry(self, name: str) -> Entry:
+        """The exported function `name`. The code stays loaded while the entry lives."""
+        if name not in self.unit.entries:
+            raise InternalError("a native module", f"no entry `{name}`")
+        return Entry(name, ENTRY(self._engine.get_function_address(symbol(name))), self._engine)
+
+    def ir(self) -> str:
+        """The optimized LLVM code as text. Compiles again."""
+        return str(self.unit.optimized())
+
+    def assembly(self) -> str:
+        """The machine code as text. Compiles again."""
+        return optimize.assembly(self.unit.optimized(), self.unit.machine)
+
+    @cached_property
+    def _engine(self) -> Any:
+        return optimize.load(self.object_code, self.unit.machine)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """`int nl_<name>(int64_t *memory, int64_t *sizes)`, called without the interpreter lock."""
+
+    name: str
+    function: Callable[[int, int], int]
+    engine: Any
+
+    def __call__(self, memory: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
+        """Run on an address table and a size table (both int64); they and what they point to must be right."""
+        self.bind(memory, sizes)()
+
+    def bind(self, memory: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Callable[[], None]:
+        """The call with its tables fixed (their contents may change): it costs well under a microsecond."""
+        for table in (memory, sizes):
+            if table.dtype != np.int64 or not table.flags.c_contiguous:
+                raise InternalError(f"entry `{self.name}`", f"a table is {table.dtype}, not contiguous int64")
+        function, addresses = self.function, (memory.ctypes.data, sizes.ctypes.data)
+        tables = (memory, sizes, self.engine)  # kept alive by the closure
+
+        def call() -> None:
+            if function(*addresses):
+                raise InternalError(f"entry `{self.name}`", f"status is not zero (tables {tables[:2]})")
+
+        return call
+
+
+def symbol(entry: str) -> str:
+    """The C name of an entry."""
+    return f"nl_{entry}"
+
+
+@cache
+def compiler() -> str:
+    """Identifies the compiler: two that differ in any way that matters differ here."""
+    here = Path(__file__).parent
+    ours = key((here / name).read_text(encoding="utf-8") for name in COMPILER)
+    python = f"python {sys.version_info.major}.{sys.version_info.minor}"
+    return f"{ours} numba {metadata.version('numba')} {optimize.versions()} {python}"

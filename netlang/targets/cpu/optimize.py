@@ -1,0 +1,116 @@
+"""LLVM: the machine that code is for, the optimization of a module, its object code. Imports llvmlite, not Numba."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from netlang.diagnostics import InternalError
+
+LIBRARY = frozenset(
+    {
+        *("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow", "powf"),
+        *("memset", "memcpy", "memmove", "memset_pattern16", "bzero"),
+    }
+)
+"""The C library functions that object code may call; anything else undefined is a defect found at compile time."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What object code depends on: LLVM's triple, processor name and feature string (`+avx2,-sse4a,...`)."""
+
+    triple: str
+    cpu: str
+    features: str
+
+    @property
+    def vector_bits(self) -> int:
+        """The widest vector registers worth using, 0 where LLVM's own choice is best."""
+        return 512 if "+avx512f" in self.features else 0
+
+    def target(self) -> Any:
+        """LLVM's target machine; position-independent, so that the object can be linked into a shared library too."""
+        _initialize()
+        target = llvm.Target.from_triple(self.triple)
+        return target.create_target_machine(self.cpu, self.features, opt=3, reloc="pic", codemodel="default")
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@cache
+def host() -> Machine:
+    """The machine that runs this process."""
+    _initialize()
+    return Machine(llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+
+
+def machine(cpu: str = "native") -> Machine:
+    """The host (`native`), or a named processor of its architecture (`x86-64-v3`, `generic`)."""
+    return host() if cpu == "native" else Machine(host().triple, cpu, "")
+
+
+def optimized(texts: Sequence[str], exported: Sequence[str], machine: Machine) -> Any:
+    """Modules of LLVM IR text linked into one and optimized for `machine`; only the `exported` symbols stay visible."""
+    target = machine.target()
+    module = llvm.parse_assembly(_with_attributes(_for_machine(texts[0], target), machine))
+    for text in texts[1:]:
+        module.link_in(llvm.parse_assembly(_with_attributes(_for_machine(text, target), machine)))
+    for value in (*module.functions, *module.global_variables):
+        if not value.is_declaration and value.name not in exported:
+            value.linkage = "internal"
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = tuning.slp_vectorization = True
+    builder = llvm.create_pass_builder(target, tuning)
+    builder.getModulePassManager().run(module, builder)
+    for function in module.functions:
+        if function.is_declaration and not function.name.startswith("llvm.") and function.name not in LIBRARY:
+            raise InternalError("linking of a module", f"`{function.name}` is not defined")
+    return module
+
+
+def object_code(module: Any, machine: Machine) -> bytes:
+    """The relocatable object (ELF, Mach-O or COFF, as the triple says)."""
+    return bytes(machine.target().emit_object(module))
+
+
+def assembly(module: Any, machine: Machine) -> str:
+    return str(machine.target().emit_assembly(module))
+
+
+def versions() -> str:
+    """The compiler versions that object code depends on."""
+    return f"llvmlite {llvmlite.__version__} llvm {'.'.join(map(str, llvm.llvm_version_info))}"
+
+
+def _for_machine(text: str, target: Any) -> str:
+    body = re.sub(r"^target (triple|datalayout) = .*\n", "", text, flags=re.MULTILINE)
+    return f'target triple = "{target.triple}"\ntarget datalayout = "{target.target_data}"\n{body}'
+
+
+def _with_attributes(text: str, machine: Machine) -> str:
+    """Every definition marked as one that cannot unwind, and with the vector width to prefer."""
+    attributes = "nounwind"
+    if machine.vector_bits:
+        attributes += f' "prefer-vector-width"="{machine.vector_bits}"'
+    return re.sub(r"^(define [^\n{]*?)(\s*\{?)$", rf"\1 {attributes}\2", text, flags=re.MULTILINE)
+
+
+def load(code: bytes, machine: Machine) -> Any:
+    """An execution engine with object code in executable memory, calls to libm resolved. Keep it to keep the code."""
+    _initialize()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(f'target triple = "{machine.triple}"'), machine.target())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
