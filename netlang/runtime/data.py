@@ -117,6 +117,12 @@ class Dataset(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.arrays)
 
+    def __eq__(self, other: object) -> bool:
+        return self is other  # a mapping would compare its arrays, whose comparison has no truth value
+
+    def __hash__(self) -> int:
+        return id(self)
+
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}{_shape(array.shape[1:])}" for name, array in self.arrays.items())
         return f"<Dataset of {self.examples} examples: {shapes}>"
@@ -257,11 +263,14 @@ class Dataset(Mapping[str, Array]):
             first = np.argwhere(outside)[0]
             row, column = int(first[0]), tuple(map(int, first[1:]))
             low, high = int(array.min()), int(array.max())
+            notes = [f"the labels run from {low} to {high}"]
+            if source in self.labels:
+                notes.append(f"they stand for {listing(self.labels[source])}")
             self._refuse(
                 "data-label",
                 f"array `{source}` has label {array[(row, *column)]} {_position(row, column)}, "
                 f"the classes are 0 to {classes - 1}",
-                notes=[f"the labels run from {low} to {high}"],
+                notes=notes,
                 help="subtract 1: classes are counted from 0"
                 if (low, high) == (1, classes)
                 else f"declare at least {high + 1} classes, or renumber the labels from 0",

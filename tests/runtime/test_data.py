@@ -33,6 +33,9 @@ def test_a_data_set_is_a_read_only_mapping() -> None:
     data = Dataset.from_arrays(image=images, digit=[0, 1, 0])
     assert list(data) == ["image", "digit"]
     assert (len(data), data.examples) == (2, 3)
+    assert data == data
+    assert data != Dataset.from_arrays(image=images, digit=[0, 1, 0])  # identity, as for arrays
+    assert len({data, data}) == 1
     assert repr(data) == "<Dataset of 3 examples: image[2], digit[]>"
     with pytest.raises(ValueError, match="read-only"):
         data["image"][0] = 1
@@ -181,6 +184,12 @@ def test_labels_are_checked() -> None:
     assert refused([0.0, np.nan]).message == "array `y` has nan in row 1, where an integer is wanted"
     assert Dataset.from_arrays(y=[0.0, 2.0]).bind([], [("y", (), 3)])["y"].tolist() == [0, 2]
     assert Dataset.from_arrays(y=[False, True]).bind([], [("y", (), 2)])["y"].tolist() == [0, 1]
+
+
+def test_a_label_of_too_many_names_them() -> None:
+    data = Dataset.from_arrays(y=["cat", "dog", "wolf"])
+    found = binding_refusal(data, [], [("y", (), 2)])
+    assert found.notes == ("the labels run from 0 to 2", "they stand for `cat`, `dog`, `wolf`")
 
 
 def test_inputs_of_classes_are_checked_too() -> None:
