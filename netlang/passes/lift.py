@@ -1,0 +1,91 @@
+"""The pass `lift`: makes the batch explicit.
+
+Before it, equations speak of one example. After it, every tensor that depends on the example has the batch as its first
+dimension, so that the passes, the printers and the targets see ordinary tensors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from netlang.diagnostics import fail
+from netlang.graph.expression import Expr, Read, Reduce
+from netlang.graph.expression import rewrite as rewrite_expression
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Atom, Fetch, Int, fetch, size
+from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, Random, View, batch_index
+
+
+def lift(graph: Graph) -> Graph:
+    """The graph with the batch as the first dimension of every tensor that depends on the example.
+
+    Inputs and targets, the draws made for each example, and everything computed from them depend on the example, up to
+    a reduction over the reserved index `batch`. Raises the diagnostic `batched-update` where the next value of a state
+    or a parameter depends on a single example.
+    """
+    if graph.lifted:
+        return graph
+    batched = _batched(graph)
+    for owner, name in graph.updates.items():
+        if name in batched:
+            fail(
+                "batched-update",
+                f"the next value of `{owner}` differs from example to example",
+                graph[name].origin.span,
+                help="reduce over the batch, as in `mean(batch) ...`",
+            )
+    return graph.evolve([_lifted(node, batched) for node in graph], lifted=True)
+
+
+def _batched(graph: Graph) -> frozenset[str]:
+    """Names of the nodes that depend on the example: the least set that holds the sources and is closed under use."""
+    users: dict[str, list[Node]] = {}
+    for node in graph:
+        for operand in node.operands:
+            users.setdefault(operand, []).append(node)
+    found: set[str] = set()
+    pending = [node for node in graph if _is_source(node)]
+    while pending:
+        node = pending.pop()
+        if node.name not in found:
+            found.add(node.name)
+            pending.extend(user for user in users.get(node.name, ()) if not _binds_batch(user))
+    return frozenset(found)
+
+
+def _is_source(node: Node) -> bool:
+    return (isinstance(node, Input) and node.role != "clock") or (isinstance(node, Random) and node.per_example)
+
+
+def _binds_batch(node: Node) -> bool:
+    return (
+        isinstance(node, Equation)
+        and isinstance(node.body, Reduce)
+        and any(name == BATCH for name, _ in node.body.ranges)
+    )
+
+
+def _lifted(node: Node, batched: frozenset[str]) -> Node:
+    if isinstance(node, Equation):
+        node = replace(node, body=_with_batch(node.body, batched))
+    if node.name not in batched:
+        return node
+    shape = (size(BATCH), *node.shape)
+    if isinstance(node, Equation):
+        return replace(node, shape=shape, indices=(BATCH, *node.indices))
+    assert isinstance(node, Input | Random | View | Extern)
+    return replace(node, shape=shape)
+
+
+def _with_batch(body: Expr, batched: frozenset[str]) -> Expr:
+    """Reads of batched tensors get the batch index in front: the equation's own, or the one its reduction binds."""
+
+    def fetches(atom: Atom) -> Int | None:
+        if isinstance(atom, Fetch) and atom.tensor in batched:
+            return fetch(atom.tensor, (batch_index(), *atom.indices), atom.bound)
+        return None
+
+    def reads(e: Expr) -> Expr | None:
+        return Read(e.tensor, (batch_index(), *e.indices)) if isinstance(e, Read) and e.tensor in batched else None
+
+    return rewrite_expression(body, reads, lambda value: value.rewrite(fetches))
