@@ -227,7 +227,7 @@ class Builder:
         return tree.Binary(span=self._from(left, right.span.end), op=op.text, left=left, right=right)
 
     def compare(self, parts: list[Any]) -> tree.Binary:
-        left, op, right = parts
+        left, op, _ = parts
         if isinstance(left, tree.Binary) and left.op in _COMPARISONS and not _grouped(left):
             fail(
                 "chained-comparison",
@@ -257,7 +257,7 @@ class Builder:
         first, _, last = parts
         return tree.Interval(span=self._from(first, last.span.end), first=first, last=last)
 
-    # --- indices and dimensions ----------------------------------------------------------------------------------------------------
+    # --- indices and dimensions -----------------------------------------------------------------------------------
 
     def bare_range(self, parts: list[Token]) -> tree.IndexRange:
         self._plain(parts[0])
@@ -343,7 +343,7 @@ class Builder:
     def objectives(self, parts: list[Any]) -> list[tree.Objective]:
         """One objective for each item; the span of the first one takes in the keyword."""
         kind, items = parts
-        made = []
+        made: list[tree.Objective] = []
         for item in items:
             start = kind.start if not made else item.span.start
             name = None

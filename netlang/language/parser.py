@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import takewhile
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from netlang.diagnostics import Diagnostic, NetlangError, Source, Span, fail
 from netlang.language import slips
@@ -124,7 +122,7 @@ def _check_lead(source: Source, end: int) -> None:
     raise NetlangError(slips.explain(slip))
 
 
-def _parse_item(source: Source, start: int, end: int) -> Any:
+def _parse_item(source: Source, start: int, end: int) -> Import | Definition:
     """Run the LALR automaton over one item."""
     grammar = table()
     actions, gotos, rules = grammar.actions, grammar.gotos, _bound(grammar, Builder(source))
@@ -154,7 +152,7 @@ def _parse_item(source: Source, start: int, end: int) -> Any:
             state = gotos[stack[-1]][made]
             stack.append(state)
             if state == grammar.end:
-                return values[-1]
+                return values[-1]  # type: ignore[no-any-return]
     raise AssertionError("the last token ends every item")
 
 

@@ -26,8 +26,8 @@ _FORMAT = 2
 class Table:
     """An LALR(1) table; kinds of tokens are named by their spelling (`"->"`, `"net"`) where they have only one.
 
-    `actions[s]` maps a kind of token to a state to shift to, or to `~r` where rule `r` is to be reduced; `gotos[s]` maps
-    what a rule makes to the state after it. Rules are `(made, length, method)`; `method` is the name of the tree
+    `actions[s]` maps a kind of token to a state to shift to, or to `~r` where rule `r` is to be reduced; `gotos[s]`
+    maps what a rule makes to the state after it. Rules are `(made, length, method)`; `method` is the name of the tree
     builder's method, or None where a rule hands on its only part. The parse starts in state `start` and ends in `end`.
     """
 
