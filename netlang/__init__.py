@@ -1,0 +1,1 @@
+"""netlang: a declarative language for neural networks, and its compiler."""

@@ -1,0 +1,169 @@
+"""The Graph: nodes, what reads what, and the roots that say what the nodes are for. The only user of networkx.
+
+A graph is immutable. A pass makes a new one from nodes and roots with `Graph.build` or `graph.evolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from netlang.diagnostics import InternalError, fail
+from netlang.graph.nodes import Input, Node, Param, Scope, State
+
+if TYPE_CHECKING:
+    import networkx
+
+
+def _nothing() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network (and, after derivation, its backward pass and its updates) as a graph of tensor equations.
+
+    `nodes` keeps definition order. The root maps give node names: `outputs`, `losses`, `metrics` by the user's names;
+    `updates` and `initial` by the name of the parameter or state; `gradients` by the name of the differentiated node.
+    `lifted` says that the batch dimension is explicit.
+    """
+
+    name: str
+    nodes: Mapping[str, Node]
+    outputs: Mapping[str, str] = field(default_factory=_nothing)
+    losses: Mapping[str, str] = field(default_factory=_nothing)
+    metrics: Mapping[str, str] = field(default_factory=_nothing)
+    updates: Mapping[str, str] = field(default_factory=_nothing)
+    initial: Mapping[str, str] = field(default_factory=_nothing)
+    gradients: Mapping[str, str] = field(default_factory=_nothing)
+    objectives: Mapping[str, str] = field(default_factory=_nothing)
+    scopes: tuple[Scope, ...] = ()
+    lifted: bool = False
+
+    @staticmethod
+    def build(name: str, nodes: Iterable[Node], **parts: Any) -> Graph:
+        """A graph from nodes in definition order; the root maps are copied and frozen."""
+        table: dict[str, Node] = {}
+        for node in nodes:
+            if node.name in table:
+                raise InternalError("Graph.build", f"two nodes have the name `{node.name}`")
+            table[node.name] = node
+        frozen: dict[str, Any] = {
+            k: MappingProxyType(dict(v)) if isinstance(v, Mapping) else v for k, v in parts.items()
+        }
+        return Graph(name, MappingProxyType(table), **frozen)
+
+    def evolve(self, nodes: Iterable[Node] | None = None, **parts: Any) -> Graph:
+        """This graph with other nodes or roots."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "nodes")}
+        return Graph.build(self.name, self.nodes.values() if nodes is None else nodes, **(kept | parts))
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @cached_property
+    def network(self) -> networkx.MultiDiGraph:
+        """The frozen NetworkX graph: an edge for each operand, keyed by its position; the vertex attribute is `node`."""
+        import networkx
+
+        network = networkx.MultiDiGraph(name=self.name)
+        network.add_nodes_from((n.name, {"node": n}) for n in self)
+        for node in self:
+            for position, operand in enumerate(node.operands):
+                if operand not in self.nodes:
+                    raise InternalError("Graph", f"`{node.name}` reads `{operand}`, which is not in the graph")
+                network.add_edge(operand, node.name, key=position)
+        return networkx.freeze(network)
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """Nodes, each after its operands; among free choices in definition order."""
+        import networkx
+
+        position = {name: k for k, name in enumerate(self.nodes)}
+        try:
+            names = list(networkx.lexicographical_topological_sort(self.network, key=position.__getitem__))
+        except networkx.NetworkXUnfeasible:
+            cycle = [edge[0] for edge in networkx.find_cycle(self.network)]
+            first = self.nodes[cycle[0]]
+            fail(
+                "cyclic-definition",
+                f"`{cycle[0]}` is defined by itself: {' -> '.join([*cycle, cycle[0]])}",
+                first.origin.span,
+                help="a tensor may refer to itself at an earlier time step only",
+            )
+        return tuple(self.nodes[name] for name in names)
+
+    @cached_property
+    def users(self) -> Mapping[str, tuple[str, ...]]:
+        """For each node the names of the nodes that read it."""
+        return {name: tuple(dict.fromkeys(self.network.successors(name))) for name in self.nodes}
+
+    def ancestors(self, roots: Iterable[str]) -> set[str]:
+        """The roots and everything that they are computed from."""
+        seen: set[str] = set()
+        stack = list(roots)
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack.extend(self.nodes[name].operands)
+        return seen
+
+    def descendants(self, roots: Iterable[str]) -> set[str]:
+        """The roots and everything computed from them."""
+        seen: set[str] = set()
+        stack = list(roots)
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack.extend(self.users[name])
+        return seen
+
+    def prune(self, roots: Iterable[str]) -> Graph:
+        """The part that the roots need; roots maps lose the entries whose node is gone."""
+        keep = self.ancestors(roots)
+        maps = {
+            f.name: {k: v for k, v in getattr(self, f.name).items() if v in keep}
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Mapping) and f.name != "nodes"
+        }
+        return self.evolve([n for n in self if n.name in keep], **maps)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Every node that a root map names."""
+        maps = (self.outputs, self.losses, self.metrics, self.updates, self.initial, self.gradients, self.objectives)
+        return tuple(dict.fromkeys(v for m in maps for v in m.values()))
+
+    def renamed_roots(self, names: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """The root maps with node names replaced, for `evolve`."""
+        return {
+            f.name: {k: names.get(v, v) for k, v in getattr(self, f.name).items()}
+            for f in fields(self)
+            if isinstance(getattr(self, f.name), Mapping) and f.name != "nodes"
+        }
+
+    def inputs(self, role: str) -> tuple[Input, ...]:
+        return tuple(n for n in self if isinstance(n, Input) and n.role == role)
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        return tuple(n for n in self if isinstance(n, Param))
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return tuple(n for n in self if isinstance(n, State))
+
+    def with_node(self, node: Node) -> Graph:
+        return self.evolve([replace(node) if n.name == node.name else n for n in self])

@@ -1,0 +1,344 @@
+"""Integer expressions: extents, index arithmetic and places in a tensor, as polynomials in canonical form.
+
+A polynomial is a sum of `coefficient * product of atoms`. Atoms are the indices of an equation, run-time sizes (the
+batch), floor divisions and remainders by a constant, and reads of integer tensors. Equality of polynomials is equality
+of their canonical text, `key`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+
+class Keyed:
+    """Equality, hash and order by a canonical text."""
+
+    key: str
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Keyed) and self.key == other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return f"<{self.key}>"
+
+
+class Atom(Keyed):
+    """A factor of a monomial."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Index(Atom):
+    """An index of an equation or of a reduction."""
+
+    name: str
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return self.name
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Size(Atom):
+    """A size known at run time only; at least 1."""
+
+    name: str
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return f"|{self.name}|"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Floor(Atom):
+    """`value // divisor`, rounded down."""
+
+    value: Int
+    divisor: int
+
+    @cached_property
+    def key(self) -> str:  # type: ignore[override]
+        return f"({self.value.key})//{self.divisor}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Modulo(Atom):
+    """`value % divisor`, with the sign of the (positive) divisor."""
+
+    value: Int
+    divisor: int
+
+    @cached_property
+    def key(self) -> str:  # type: ignore[override]
+        return f"({self.value.key})%{self.divisor}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fetch(Atom):
+    """The integer that an integer tensor holds at `indices`; known to be in `0 <= v < bound`."""
+
+    tensor: str
+    indices: tuple[Int, ...]
+    bound: Int
+
+    @cached_property
+    def key(self) -> str:  # type: ignore[override]
+        return f"{self.tensor}[{', '.join(i.key for i in self.indices)}]"
+
+
+Monomial = tuple[Atom, ...]
+
+
+class Int(Keyed):
+    """A polynomial with integer coefficients, immutable; build it with `integer(...)` and the operators."""
+
+    __slots__ = ("key", "terms")
+
+    def __init__(self, terms: Mapping[Monomial, int]) -> None:
+        ordered = sorted(((m, c) for m, c in terms.items() if c), key=lambda t: (-len(t[0]), [a.key for a in t[0]]))
+        self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
+        self.key: str = _text(self.terms)
+
+    # --- arithmetic ---
+
+    def __add__(self, other: IntLike) -> Int:
+        terms = dict(self.terms)
+        for monomial, c in integer(other).terms:
+            terms[monomial] = terms.get(monomial, 0) + c
+        return Int(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Int:
+        return Int({m: -c for m, c in self.terms})
+
+    def __sub__(self, other: IntLike) -> Int:
+        return self + -integer(other)
+
+    def __rsub__(self, other: IntLike) -> Int:
+        return integer(other) - self
+
+    def __mul__(self, other: IntLike) -> Int:
+        terms: dict[Monomial, int] = {}
+        for m1, c1 in self.terms:
+            for m2, c2 in integer(other).terms:
+                m = tuple(sorted(m1 + m2, key=lambda a: a.key))
+                terms[m] = terms.get(m, 0) + c1 * c2
+        return Int(terms)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, divisor: int) -> Int:
+        """Floor division by a positive constant; multiples of the divisor come out of the floor."""
+        if divisor == 1:
+            return self
+        whole = Int({m: c // divisor for m, c in self.terms if m and c % divisor == 0})
+        rest = self - whole * divisor
+        if rest.is_constant:
+            return whole + rest.constant // divisor
+        carried = rest.constant // divisor
+        return whole + carried + Int({(Floor(rest - carried * divisor, divisor),): 1})
+
+    def __mod__(self, divisor: int) -> Int:
+        if divisor == 1:
+            return ZERO
+        rest = Int({m: c % divisor if not m or c % divisor == 0 else c for m, c in self.terms})
+        if rest.is_constant:
+            return integer(rest.constant % divisor)
+        return Int({(Modulo(rest, divisor),): 1})
+
+    # --- questions ---
+
+    @property
+    def is_constant(self) -> bool:
+        return not self.terms or (len(self.terms) == 1 and not self.terms[0][0])
+
+    @property
+    def constant(self) -> int:
+        """The constant term (the value, where `is_constant`)."""
+        return self.terms[-1][1] if self.terms and not self.terms[-1][0] else 0
+
+    @property
+    def index(self) -> Index | None:
+        """The index that this expression is, where it is a bare index."""
+        if len(self.terms) == 1:
+            monomial, c = self.terms[0]
+            if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Index):
+                return monomial[0]
+        return None
+
+    def atoms(self) -> Iterable[Atom]:
+        """Every atom, also those inside floors, remainders and fetches, outermost first."""
+        for monomial, _ in self.terms:
+            for atom in monomial:
+                yield atom
+                if isinstance(atom, Floor | Modulo):
+                    yield from atom.value.atoms()
+                elif isinstance(atom, Fetch):
+                    for index in atom.indices:
+                        yield from index.atoms()
+
+    def indices(self) -> set[str]:
+        """Names of the indices that it depends on."""
+        return {atom.name for atom in self.atoms() if isinstance(atom, Index)}
+
+    def coefficient(self, atom: Atom) -> int:
+        """The integer coefficient of the monomial that is `atom` alone."""
+        return dict(self.terms).get((atom,), 0)
+
+    def is_linear_in(self, name: str) -> bool:
+        """True where the index occurs once, alone in its monomial, outside any floor, remainder or fetch."""
+        return sum(1 for a in self.atoms() if a == Index(name)) == 1 and self.coefficient(Index(name)) != 0
+
+    # --- rewriting ---
+
+    def rewrite(self, change: Callable[[Atom], Int | None]) -> Int:
+        """Replace atoms, innermost first: `change` sees each rebuilt atom and returns its replacement or None."""
+        total = ZERO
+        for monomial, c in self.terms:
+            product = integer(c)
+            for atom in monomial:
+                product = product * _rewrite_atom(atom, change)
+            total = total + product
+        return total
+
+    def substitute(self, values: Mapping[str, Int]) -> Int:
+        """Replace indices by integer expressions."""
+        if not values or not (self.indices() & values.keys()):
+            return self
+        return self.rewrite(lambda a: values.get(a.name) if isinstance(a, Index) else None)
+
+    def evaluate(self, sizes: Mapping[str, int]) -> int:
+        """The value, with every run-time size given; raises KeyError for an index or a size not given."""
+        total = 0
+        for monomial, c in self.terms:
+            for atom in monomial:
+                if isinstance(atom, Floor):
+                    c *= atom.value.evaluate(sizes) // atom.divisor
+                elif isinstance(atom, Modulo):
+                    c *= atom.value.evaluate(sizes) % atom.divisor
+                elif isinstance(atom, Index | Size):
+                    c *= sizes[atom.name]
+                else:
+                    raise KeyError(atom.key)
+            total += c
+        return total
+
+    def bounds(self, extents: Mapping[str, Int]) -> tuple[Int, Int] | None:
+        """The least and the greatest value for indices in `0 <= i < extents[i]`, or None where not known.
+
+        The ends are expressions in run-time sizes only, and tight where each index occurs once.
+        """
+        low = high = ZERO
+        for monomial, c in self.terms:
+            ends = (integer(1), integer(1))
+            for atom in monomial:
+                part = _atom_bounds(atom, extents)
+                if part is None or not (is_nonnegative(part[0]) and is_nonnegative(ends[0])):
+                    if part is None or len(monomial) > 1:
+                        return None
+                ends = (ends[0] * part[0], ends[1] * part[1])
+            low += c * (ends[0] if c > 0 else ends[1])
+            high += c * (ends[1] if c > 0 else ends[0])
+        return low, high
+
+
+IntLike = Int | int
+
+
+def integer(value: IntLike) -> Int:
+    return value if isinstance(value, Int) else Int({(): value})
+
+
+def index(name: str) -> Int:
+    return Int({(Index(name),): 1})
+
+
+def size(name: str) -> Int:
+    return Int({(Size(name),): 1})
+
+
+def fetch(tensor: str, indices: tuple[Int, ...], bound: Int) -> Int:
+    return Int({(Fetch(tensor, indices, bound),): 1})
+
+
+def product(values: Iterable[Int]) -> Int:
+    total = integer(1)
+    for value in values:
+        total = total * value
+    return total
+
+
+def is_nonnegative(value: Int) -> bool:
+    """True where `value >= 0` can be proved from every run-time size being at least 1."""
+    if any(c < 0 for m, c in value.terms if m) or any(not isinstance(a, Size) for a in value.atoms()):
+        return False
+    return sum(c for _, c in value.terms) >= 0
+
+
+def _rewrite_atom(atom: Atom, change: Callable[[Atom], Int | None]) -> Int:
+    whole: Int | None = None
+    if isinstance(atom, Floor):
+        whole = atom.value.rewrite(change) // atom.divisor
+    elif isinstance(atom, Modulo):
+        whole = atom.value.rewrite(change) % atom.divisor
+    elif isinstance(atom, Fetch):
+        atom = Fetch(atom.tensor, tuple(i.rewrite(change) for i in atom.indices), atom.bound.rewrite(change))
+    if whole is not None:
+        rebuilt = whole.terms[0][0] if len(whole.terms) == 1 and whole.terms[0][1] == 1 else ()
+        if len(rebuilt) != 1:
+            return whole
+        atom = rebuilt[0]
+    changed = change(atom)
+    return Int({(atom,): 1}) if changed is None else changed
+
+
+def _atom_bounds(atom: Atom, extents: Mapping[str, Int]) -> tuple[Int, Int] | None:
+    if isinstance(atom, Index):
+        return (ZERO, extents[atom.name] - 1) if atom.name in extents else None
+    if isinstance(atom, Size):
+        return size(atom.name), size(atom.name)
+    if isinstance(atom, Fetch):
+        return ZERO, atom.bound - 1
+    if isinstance(atom, Modulo):
+        inner = atom.value.bounds(extents)
+        if inner and is_nonnegative(inner[0]) and is_nonnegative(atom.divisor - 1 - inner[1]):
+            return inner
+        return ZERO, integer(atom.divisor - 1)
+    if isinstance(atom, Floor):
+        inner = atom.value.bounds(extents)
+        return None if inner is None else (inner[0] // atom.divisor, inner[1] // atom.divisor)
+    raise TypeError(atom)
+
+
+def reduce_ranges(value: Int, extents: Mapping[str, Int]) -> Int:
+    """Drop floors and remainders that the ranges of the indices decide: `(4*j + r) // 4` is `j` for `r < 4`."""
+
+    def change(atom: Atom) -> Int | None:
+        if not isinstance(atom, Floor | Modulo):
+            return None
+        whole = Int({m: c // atom.divisor for m, c in atom.value.terms if c % atom.divisor == 0})
+        rest = atom.value - whole * atom.divisor
+        ends = rest.bounds(extents)
+        if ends is None or not (is_nonnegative(ends[0]) and is_nonnegative(atom.divisor - 1 - ends[1])):
+            return None
+        return whole if isinstance(atom, Floor) else rest
+
+    return value.rewrite(change)
+
+
+def _text(terms: tuple[tuple[Monomial, int], ...]) -> str:
+    parts: list[str] = []
+    for monomial, c in terms:
+        factors = "*".join(a.key for a in monomial)
+        text = str(abs(c)) if not factors else factors if abs(c) == 1 else f"{abs(c)}*{factors}"
+        parts.append(("-" if c < 0 else "") + text if not parts else (" - " if c < 0 else " + ") + text)
+    return "".join(parts) or "0"
+
+
+ZERO = Int({})
+ONE = Int({(): 1})

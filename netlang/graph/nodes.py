@@ -1,0 +1,135 @@
+"""The kinds of node, a closed set; one frozen node for each vertex of the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netlang.diagnostics import Span
+from netlang.graph.expression import Expr, operands
+from netlang.graph.integer import Index, Int, index
+
+BATCH = "batch"  # the reserved index over the examples of a batch, and the run-time size of its range
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a node comes from: the text that defines it and the layer instance that it belongs to (`""`: the net)."""
+
+    span: Span | None
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A tensor: `shape` in integer expressions over run-time sizes; `dtype` is "real" or "int"."""
+
+    name: str
+    shape: tuple[Int, ...]
+    dtype: str
+    origin: Origin
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the tensors that it is computed from, in order of first appearance."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Input(Node):
+    """Given at each call. `role` is "input", "target" or "clock" (a scalar of the training loop, such as the step)."""
+
+    role: str = "input"
+    classes: Int | None = None
+
+
+@dataclass(frozen=True)
+class Param(Node):
+    """Learned; its first value is the node `graph.initial[name]`."""
+
+
+@dataclass(frozen=True)
+class State(Node):
+    """Kept between calls; its next value is the node `graph.updates[name]`, where there is one."""
+
+
+@dataclass(frozen=True)
+class Random(Node):
+    """Independent draws. `distribution` is a row of `netlang.random`; `stream` separates equal distributions.
+
+    Counter-based: the element at a place is a function of the seed, the step, the stream and the place alone.
+    """
+
+    distribution: str = "uniform"
+    stream: str = ""
+    per_example: bool = True
+
+
+@dataclass(frozen=True)
+class Equation(Node):
+    """`name[indices] = body`, with `0 <= index < extent` for the extents in `shape`.
+
+    In normal form the body holds at most one reduction, at its root.
+    """
+
+    indices: tuple[str, ...] = ()
+    body: Expr = None  # type: ignore[assignment]  # a dataclass field after defaults must have one; never None
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return tuple(operands(self.body))
+
+    @property
+    def extents(self) -> dict[str, Int]:
+        """The range of each index on the left-hand side."""
+        return dict(zip(self.indices, self.shape, strict=True))
+
+    @property
+    def places(self) -> tuple[Int, ...]:
+        """The left-hand side's indices as integer expressions."""
+        return tuple(index(i) for i in self.indices)
+
+
+@dataclass(frozen=True)
+class View(Node):
+    """The same elements in row-major order under another shape."""
+
+    operand: str = ""
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return (self.operand,)
+
+
+@dataclass(frozen=True)
+class Extern(Node):
+    """A registered operation that no equation can say; `attributes` are its static arguments."""
+
+    operation: str = ""
+    inputs: tuple[str, ...] = ()
+    attributes: tuple[tuple[str, float | int | str | bool], ...] = ()
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        return self.inputs
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One application of a definition: the row of a summary, the box of a diagram.
+
+    `owner` is the scope that holds its parameters (itself, unless an instance is applied more than once); `definition`
+    is the name of what was applied.
+    """
+
+    name: str
+    definition: str
+    kind: str
+    owner: str
+    parent: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    span: Span | None
+
+
+def batch_index() -> Int:
+    return Int({(Index(BATCH),): 1})

@@ -1,0 +1,352 @@
+"""Arithmetic on what expressions can be: numbers at compile time, index arithmetic, and tensors with broadcasting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from netlang.diagnostics import Span, fail
+from netlang.graph.expression import (
+    Apply,
+    Const,
+    Expr,
+    Whole,
+    add,
+    apply,
+    compare,
+    const,
+    div,
+    every,
+    mul,
+    negate,
+    power,
+    select,
+    some,
+    sub,
+    whole,
+)
+from netlang.graph.integer import ONE, ZERO, Int, integer, is_nonnegative
+from netlang.graph.scalars import SCALARS
+from netlang.graph.text import shape_text
+from netlang.passes.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
+
+LARGEST_INTEGER = 2**62
+
+COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+
+
+def describe(value: Value) -> str:
+    """What a value is, in words, for messages."""
+    if isinstance(value, bool):
+        return "a truth value"
+    if isinstance(value, int | float | Int):
+        return "a number"
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, Instance):
+        return f"the layer `{value.definition.name.id}` without an input"
+    if isinstance(value, Family):
+        return f"the family `{value.name}[...]`"
+    if isinstance(value, Several):
+        return f"{len(value.values)} results"
+    if isinstance(value, Truth):
+        return "a truth value"
+    if isinstance(value, Absent):
+        return f"the absent parameter `{value.name}`"
+    if value.rank == 0:
+        return "a scalar"
+    return f"{('a vector', 'a matrix')[value.rank - 1] if value.rank < 3 else 'a tensor'} {shape_text(value.shape)}"
+
+
+def is_static(value: Value) -> bool:
+    return isinstance(value, bool | int | float | Int)
+
+
+def to_tensor(value: Value, span: Span) -> Tensor:
+    """The value as a tensor; numbers become scalars, an absent parameter zero."""
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Absent):
+        return Tensor((), lambda at: const(0))
+    if isinstance(value, Int):
+        return Tensor((), lambda at: whole(value), dtype="int")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Tensor((), lambda at: const(value))
+    help = ""
+    if isinstance(value, Instance):
+        name = value.definition.name.id
+        help = f"apply it: `x -> {name}(...)`"
+    elif isinstance(value, Family):
+        help = f"pick a member: `{value.name}[1]`"
+    elif isinstance(value, Several):
+        help = "name the results: `a, b = ...`"
+    fail("type-mismatch", f"expected a number or a tensor, found {describe(value)}", span, help=help)
+
+
+def to_truth(value: Value, span: Span) -> Truth:
+    if isinstance(value, Truth):
+        return value
+    if isinstance(value, bool):
+        decided = every(()) if value else some(())
+        return Truth((), lambda at: decided)
+    fail(
+        "type-mismatch",
+        f"expected a condition, found {describe(value)}",
+        span,
+        help="compare it with something: `x > 0`",
+    )
+
+
+# --- broadcasting --------------------------------------------------------------------------------------------------
+
+
+def broadcast(left: tuple[Int, ...], right: tuple[Int, ...], span: Span, notes: Sequence[str] = ()) -> tuple[Int, ...]:
+    """The common shape of two, aligned at their last dimensions; an extent of 1 stretches."""
+    rank = max(len(left), len(right))
+    a = (ONE,) * (rank - len(left)) + left
+    b = (ONE,) * (rank - len(right)) + right
+    out = []
+    for m, n in zip(a, b, strict=True):
+        if m != n and m != ONE and n != ONE:
+            fail(
+                "shape-mismatch",
+                f"shapes {shape_text(left)} and {shape_text(right)} do not go together",
+                span,
+                label=f"{m.key} against {n.key}".replace("|", ""),
+                notes=notes,
+                help="shapes are aligned at their last dimensions, which must be equal or 1",
+            )
+        out.append(n if m == ONE else m)
+    return tuple(out)
+
+
+def stretched(shape: tuple[Int, ...], at: Places) -> Places:
+    """Where in a tensor of `shape` the place `at` of the broadcast result reads."""
+    last = at[len(at) - len(shape) :]
+    return tuple(ZERO if n == ONE else i for i, n in zip(last, shape, strict=True))
+
+
+def elementwise(function: Callable[..., Expr], tensors: Sequence[Tensor], span: Span, dtype: str = "real") -> Tensor:
+    shape: tuple[Int, ...] = ()
+    for tensor in tensors:
+        notes = [f"{shape_text(t.shape)} is {t.maker}" for t in tensors if t.maker]
+        shape = broadcast(shape, tensor.shape, span, notes)
+    shapes = [t.shape for t in tensors]
+    return Tensor(
+        shape,
+        lambda at: function(*(t.element(stretched(s, at)) for t, s in zip(tensors, shapes, strict=True))),
+        dtype,
+    )
+
+
+# --- operators -----------------------------------------------------------------------------------------------------
+
+
+def binary(op: str, left: Value, right: Value, span: Span) -> Value:
+    """`left op right` for + - * / // % ^ on any values."""
+    if op in ("+", "-", "*", "//", "%"):
+        left, right = _plainest(left), _plainest(right)
+    if is_static(left) and is_static(right):
+        return _static(op, left, right, span)
+    if op in ("//", "%"):
+        fail(
+            "type-mismatch",
+            f"`{op}` needs whole numbers, found {describe(left)} and {describe(right)}",
+            span,
+            help="use `/`, or `floor(x / y)` for a rounded quotient",
+        )
+    a, b = to_tensor(left, span), to_tensor(right, span)
+    dtype = "int" if a.dtype == b.dtype == "int" and op in "+-*" else "real"
+    return elementwise(lambda x, y: _apply(op, x, y), (a, b), span, dtype)
+
+
+def _plainest(value: Value) -> Value:
+    """A label or another integer element as index arithmetic, so that `word[t] + 1` stays an index."""
+    if isinstance(value, Tensor) and value.dtype == "int" and not value.shape:
+        scalar = value.scalar
+        return scalar.value if isinstance(scalar, Whole) else value
+    return value
+
+
+def _apply(op: str, a: Expr, b: Expr) -> Expr:
+    if op == "^":
+        return power(a, b.value) if isinstance(b, Const) else apply("pow", a, b)
+    if op == "/":
+        return div(a, b)
+    m, n = _as_integer(a), _as_integer(b)
+    if m is not None and n is not None:
+        return whole({"+": m + n, "-": m - n, "*": m * n}[op])
+    return {"+": add, "-": sub, "*": mul}[op](a, b)
+
+
+def _as_integer(e: Expr) -> Int | None:
+    if isinstance(e, Whole):
+        return e.value
+    if isinstance(e, Const) and math.isfinite(e.value) and e.value == int(e.value):
+        return integer(int(e.value))
+    return None
+
+
+def _static(op: str, left: Value, right: Value, span: Span) -> Value:
+    if isinstance(left, bool) or isinstance(right, bool):
+        fail("type-mismatch", f"`{op}` needs numbers, found {describe(left)} and {describe(right)}", span)
+    if isinstance(left, Int) or isinstance(right, Int):
+        return _symbolic(op, left, right, span)
+    assert isinstance(left, int | float) and isinstance(right, int | float)
+    try:
+        value = _number(op, left, right)
+    except ZeroDivisionError:
+        fail("division-by-zero", "division by zero", span, help="check the arguments that the divisor is made of")
+    except OverflowError:
+        value = math.inf
+    if isinstance(value, complex):
+        fail("bad-value", f"`{left} ^ {right}` is not a real number", span)
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        fail("number-too-large", "the result does not fit a 64-bit integer", span, help="use a smaller number")
+    return value
+
+
+def _number(op: str, a: int | float, b: int | float) -> int | float | complex:
+    if op == "+":
+        return a + b
+    if op == "-":
+        return a - b
+    if op == "*":
+        return a * b
+    if op == "/":
+        exact = isinstance(a, int) and isinstance(b, int) and b != 0 and a % b == 0
+        return a // b if exact else a / b
+    if op == "//":
+        return a // b
+    if op == "%":
+        return a % b
+    if isinstance(a, int) and isinstance(b, int) and b > 0 and a.bit_length() * b > 200:
+        raise OverflowError
+    result: int | float | complex = a**b
+    return result
+
+
+def _symbolic(op: str, left: Value, right: Value, span: Span) -> Value:
+    """Arithmetic where an index or a run-time size takes part."""
+    if op in ("//", "%"):
+        if isinstance(left, int | Int) and isinstance(right, int) and right > 0:
+            return integer(left) // right if op == "//" else integer(left) % right
+        fail("index-arithmetic", f"`{op}` of an index needs a positive constant divisor", span)
+    if op in ("+", "-", "*") and isinstance(left, int | Int) and isinstance(right, int | Int):
+        a, b = integer(left), integer(right)
+        value = a + b if op == "+" else a - b if op == "-" else a * b
+        if any(abs(c) > LARGEST_INTEGER for _, c in value.terms):
+            fail("number-too-large", "the result does not fit a 64-bit integer", span, help="use a smaller number")
+        return value
+    a_tensor, b_tensor = to_tensor(left, span), to_tensor(right, span)
+    return elementwise(lambda x, y: _apply(op, x, y), (a_tensor, b_tensor), span)
+
+
+def negative(value: Value, span: Span) -> Value:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return -value
+    if isinstance(value, Int):
+        return -value
+    return binary("*", -1, value, span)
+
+
+def comparison(op: str, left: Value, right: Value, span: Span) -> bool | Truth:
+    if isinstance(left, str | bool) or isinstance(right, str | bool):
+        if type(left) is type(right) and op in ("==", "!="):
+            return (left == right) == (op == "==")
+        fail("type-mismatch", f"cannot compare {describe(left)} with {describe(right)}", span)
+    if isinstance(left, int | float) and isinstance(right, int | float):
+        return {
+            "==": left == right, "!=": left != right, "<": left < right,
+            "<=": left <= right, ">": left > right, ">=": left >= right,
+        }[op]  # fmt: skip
+    if isinstance(left, int | Int) and isinstance(right, int | Int):
+        decided = _decide(op, integer(right) - integer(left))
+        if decided is not None:
+            return decided
+    a, b = to_tensor(left, span), to_tensor(right, span)
+    shape = broadcast(a.shape, b.shape, span)
+    return Truth(shape, lambda at: compare(op, a.element(stretched(a.shape, at)), b.element(stretched(b.shape, at))))
+
+
+def _decide(op: str, difference: Int) -> bool | None:
+    """The truth of `0 op difference` where it can be proved."""
+    if op in ("==", "!="):
+        if difference == ZERO:
+            return op == "=="
+        apart = is_nonnegative(difference - 1) or is_nonnegative(-difference - 1)
+        return op == "!=" if apart else None
+    if op in (">", ">="):
+        difference = -difference
+    least = 1 if op in ("<", ">") else 0
+    if is_nonnegative(difference - least):
+        return True
+    return False if is_nonnegative(least - 1 - difference) else None
+
+
+def conjunction(left: Value, right: Value, span: Span) -> Truth:
+    return _join(every, left, right, span)
+
+
+def disjunction(left: Value, right: Value, span: Span) -> Truth:
+    return _join(some, left, right, span)
+
+
+def _join(gather: Callable[..., object], left: Value, right: Value, span: Span) -> Truth:
+    a, b = to_truth(left, span), to_truth(right, span)
+    shape = broadcast(a.shape, b.shape, span)
+    return Truth(
+        shape,
+        lambda at: gather((a.element(stretched(a.shape, at)), b.element(stretched(b.shape, at)))),  # type: ignore[arg-type,return-value]
+    )
+
+
+def opposite(value: Value, span: Span) -> bool | Truth:
+    if isinstance(value, bool):
+        return not value
+    truth = to_truth(value, span)
+    return Truth(truth.shape, lambda at: negate(truth.element(at)))
+
+
+def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Tensor:
+    shape = broadcast(broadcast(condition.shape, then.shape, span), otherwise.shape, span)
+    dtype = "int" if then.dtype == otherwise.dtype == "int" else "real"
+    return Tensor(
+        shape,
+        lambda at: select(
+            condition.element(stretched(condition.shape, at)),
+            then.element(stretched(then.shape, at)),
+            otherwise.element(stretched(otherwise.shape, at)),
+        ),
+        dtype,
+    )
+
+
+FUNCTIONS = (
+    "sqrt",
+    *(name for name in SCALARS if name not in ("add", "mul", "pow", "logistic", "log1pexp", "constant")),
+)
+
+
+def arity(name: str) -> int:
+    return 1 if name == "sqrt" else SCALARS[name].arity
+
+
+def function(name: str, arguments: Sequence[Value], span: Span) -> Value:
+    """A scalar function of the table, on numbers or elementwise on tensors."""
+    if name == "sqrt":
+        if isinstance(arguments[0], int | float) and arguments[0] < 0:
+            fail("bad-value", f"`sqrt` of {arguments[0]} is not a real number", span)
+        return binary("^", arguments[0], 0.5, span)
+    row = SCALARS[name]
+    if all(isinstance(a, int | float) and not isinstance(a, bool) for a in arguments) and row.fold is not None:
+        try:
+            return row.fold(*arguments)
+        except ValueError:
+            fail("bad-value", f"`{name}` of {', '.join(str(a) for a in arguments)} is not a real number", span)
+        except OverflowError:
+            return math.inf
+    tensors = [to_tensor(a, span) for a in arguments]
+    return elementwise(lambda *x: Apply(name, x), tensors, span)

@@ -1,0 +1,198 @@
+"""Puts tensors into a growing graph in normal form: each nested reduction becomes a node of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from netlang.diagnostics import fail
+from netlang.graph.expression import (
+    ONE,
+    TRUE,
+    ZERO,
+    All,
+    Any,
+    Apply,
+    AtLeastZero,
+    Compare,
+    Condition,
+    Const,
+    Expr,
+    IsZero,
+    Not,
+    Read,
+    Reduce,
+    Select,
+    Whole,
+    apply,
+    compare,
+    every,
+    free_indices,
+    fresh,
+    negate,
+    parts,
+    rewrite,
+    select,
+    some,
+    walk,
+)
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int, fetch, index, product
+from netlang.graph.nodes import Equation, Node, Origin, Scope
+from netlang.passes.values import Tensor, node_tensor
+
+LARGEST_EXPRESSION = 20_000
+PLAIN_INDICES = "ijklmn"
+
+IDENTITY = {"sum": ZERO, "prod": ONE, "max": Const(float("-inf")), "min": Const(float("inf"))}
+
+
+@dataclass
+class Builder:
+    """Nodes, roots and scopes under construction."""
+
+    name: str
+    nodes: dict[str, Node] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    losses: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    updates: dict[str, str] = field(default_factory=dict)
+    initial: dict[str, str] = field(default_factory=dict)
+    scopes: list[Scope] = field(default_factory=list)
+
+    def graph(self) -> Graph:
+        return Graph.build(
+            self.name,
+            self.nodes.values(),
+            outputs=self.outputs,
+            losses=self.losses,
+            metrics=self.metrics,
+            updates=self.updates,
+            initial=self.initial,
+            scopes=tuple(self.scopes),
+        )
+
+    def add(self, node: Node) -> Node:
+        assert node.name not in self.nodes, node.name
+        self.nodes[node.name] = node
+        return node
+
+    def unused(self, name: str) -> str:
+        return fresh(name, self.nodes)
+
+    def equation(
+        self, name: str, tensor: Tensor, origin: Origin, indices: Iterable[str] | None = None, maker: str = ""
+    ) -> Tensor:
+        """Store a tensor under a new node name and return the stored tensor.
+
+        `indices` are the index names to show; by default i, j, k, ...
+        """
+        bases = list(indices or ())
+        while len(bases) < tensor.rank:
+            bases.append(next(c for c in (*PLAIN_INDICES, f"i{len(bases)}") if c not in bases))
+        # the element is taken at unique names; `_shorten` makes them readable
+        places = {f"{base}#{k}": extent for k, (base, extent) in enumerate(zip(bases, tensor.shape, strict=True))}
+        body = tensor.element(tuple(index(p) for p in places))
+        if sum(1 for _ in walk(body)) > LARGEST_EXPRESSION:
+            fail(
+                "expression-too-large",
+                f"the equation of `{name}` grows to more than {LARGEST_EXPRESSION:,} operations",
+                origin.span,
+                help="give a part that is used several times a name of its own",
+            )
+        return self._store(name, places, body, tensor.dtype, tensor.bound, origin, maker or tensor.maker)
+
+    def _store(
+        self,
+        name: str,
+        places: Mapping[str, Int],
+        body: Expr,
+        dtype: str,
+        bound: Int | None,
+        origin: Origin,
+        maker: str,
+    ) -> Tensor:
+        if isinstance(body, Reduce):
+            ranges = dict(places) | dict(body.ranges)
+            body = Reduce(body.op, body.ranges, self._hoist(body.body, TRUE, ranges, name, origin))
+        else:
+            body = self._hoist(body, TRUE, places, name, origin)
+        indices, body = _shorten(tuple(places), body)
+        node = Equation(name, tuple(places.values()), dtype, origin, indices, body)
+        self.add(node)
+        return node_tensor(node, bound, maker)
+
+    def _hoist(self, e: Expr, guard: Condition, ranges: Mapping[str, Int], name: str, origin: Origin) -> Expr:
+        """Replace reductions by reads of new nodes. `guard` is what the indices are known to satisfy here."""
+        if isinstance(e, Apply):
+            return apply(e.op, *(self._hoist(a, guard, ranges, name, origin) for a in e.args))
+        if isinstance(e, Select):
+            condition = self._hoist_condition(e.condition, guard, ranges, name, origin)
+            then = self._hoist(e.then, every([guard, _of_indices(e.condition)]), ranges, name, origin)
+            return select(condition, then, self._hoist(e.otherwise, guard, ranges, name, origin))
+        if not isinstance(e, Reduce):
+            return e
+        inner = self._hoist(e.body, guard, {**ranges, **dict(e.ranges)}, name, origin)
+        free = free_indices(Reduce(e.op, e.ranges, inner))
+        relevant = every(c for c in _conjuncts(guard) if free_indices(c) & free)
+        if relevant != TRUE and e.op in IDENTITY:
+            inner = select(relevant, inner, IDENTITY[e.op])
+            free |= free_indices(relevant)
+        outer = {i: n for i, n in ranges.items() if i in free}
+        indices, body = _shorten(tuple(outer), Reduce(e.op, e.ranges, inner))
+        dtype = "int" if e.op in ("argmax", "argmin") else "real"
+        node = Equation(self.unused(f"{name}.{e.op}"), tuple(outer.values()), dtype, origin, indices, body)
+        self.add(node)
+        places = tuple(index(i) for i in outer)
+        if dtype == "int":
+            return Whole(fetch(node.name, places, product(n for _, n in e.ranges)))
+        return Read(node.name, places)
+
+    def _hoist_condition(
+        self, c: Condition, guard: Condition, ranges: Mapping[str, Int], name: str, origin: Origin
+    ) -> Condition:
+        if not any(isinstance(n, Reduce) for n in walk(c)):
+            return c
+        if isinstance(c, Compare):
+            return compare(
+                c.op,
+                self._hoist(c.left, guard, ranges, name, origin),
+                self._hoist(c.right, guard, ranges, name, origin),
+            )
+        inner = [self._hoist_condition(p, guard, ranges, name, origin) for p in parts(c) if isinstance(p, Condition)]
+        if isinstance(c, All):
+            return every(inner)
+        if isinstance(c, Any):
+            return some(inner)
+        assert isinstance(c, Not)
+        return negate(inner[0])
+
+
+def _conjuncts(c: Condition) -> tuple[Condition, ...]:
+    return c.parts if isinstance(c, All) else (c,)
+
+
+def _of_indices(c: Condition) -> Condition:
+    """The part of a condition that is about indices only, which a hoisted reduction must keep."""
+    return every(p for p in _conjuncts(c) if isinstance(p, AtLeastZero | IsZero))
+
+
+def _shorten(outer: tuple[str, ...], body: Expr) -> tuple[tuple[str, ...], Expr]:
+    """Give indices their short names, `k#7` -> `k`, with a number only where two would clash."""
+    bound = [name for n in walk(body) if isinstance(n, Reduce) for name, _ in n.ranges]
+    short: dict[str, str] = {}
+    for name in (*outer, *bound):
+        if name not in short:
+            short[name] = name if name == "batch" else fresh(name.split("#")[0], short.values())
+    changes = {old: index(new) for old, new in short.items() if old != new}
+    body = rewrite(body, _rename_ranges(short), ints=lambda v: v.substitute(changes))
+    return tuple(short[i] for i in outer), body
+
+
+def _rename_ranges(short: Mapping[str, str]) -> Callable[[Expr], Expr | None]:
+    def change(e: Expr) -> Expr | None:
+        if isinstance(e, Reduce):
+            return Reduce(e.op, tuple((short[i], n) for i, n in e.ranges), e.body)
+        return None
+
+    return change

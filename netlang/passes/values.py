@@ -1,0 +1,152 @@
+"""What an expression of the language can be while a network is elaborated: tensors, numbers, instances, families."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from netlang.diagnostics import Span
+from netlang.graph.expression import Condition, Expr, Read, whole
+from netlang.graph.integer import Index, Int, fetch, index
+from netlang.graph.nodes import Node
+from netlang.graph.text import shape_text
+from netlang.language.tree import Definition
+
+Places = tuple[Int, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as a function from places to scalar expressions; nothing is stored until it is named.
+
+    `node` is the node that it reads, where it is exactly one; `maker` says where it came from, for messages; `bound`
+    is the exclusive upper bound of an integer tensor.
+    """
+
+    shape: tuple[Int, ...]
+    element: Callable[[Places], Expr]
+    dtype: str = "real"
+    node: str | None = None
+    bound: Int | None = None
+    maker: str = ""
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def scalar(self) -> Expr:
+        """The one element of a tensor without dimensions."""
+        return self.element(())
+
+    def describe(self) -> str:
+        return f"has shape {shape_text(self.shape)}" if self.shape else "is a scalar"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A tensor of truth values, as a function from places."""
+
+    shape: tuple[Int, ...]
+    element: Callable[[Places], Condition]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A layer with its arguments but without its input: `dense(64)`. Applied twice, it shares its parameters."""
+
+    definition: Definition
+    module: object
+    positional: tuple[Value, ...]
+    named: tuple[tuple[str, Value], ...]
+    span: Span
+    applied: list[str] = field(default_factory=list)  # the scope of each application, the first owns the parameters
+    name: list[str] = field(default_factory=list)  # the name it was bound to, once
+
+
+@dataclass(frozen=True)
+class Family:
+    """The values that a name took in the rounds of a `for`: `stage[k]`."""
+
+    name: str
+    members: dict[int, Value]
+
+
+@dataclass(frozen=True)
+class Several:
+    """What a layer with several results returns."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A parameter whose condition is false; reads as zero."""
+
+    name: str
+
+
+Static = bool | int | float | str | Int | list  # type: ignore[type-arg]  # lists hold values
+Value = Tensor | Truth | Instance | Family | Several | Absent | Static
+
+
+def node_tensor(node: Node, bound: Int | None = None, maker: str = "") -> Tensor:
+    """The tensor that a node holds."""
+    if node.dtype == "int":
+        assert bound is not None
+        limit = bound
+        return Tensor(node.shape, lambda at: whole(fetch(node.name, at, limit)), "int", node.name, bound, maker)
+    return Tensor(node.shape, lambda at: Read(node.name, at), "real", node.name, None, maker)
+
+
+class Names:
+    """Makes index names that are unique within one elaboration: `k#7`. The node they end up in shortens them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def index(self, base: str) -> str:
+        self._count += 1
+        return f"{base}#{self._count}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An index in scope: its integer expression and its extent."""
+
+    value: Int
+    extent: Int
+
+    @property
+    def name(self) -> str:
+        atom = self.value.terms[0][0][0]
+        assert isinstance(atom, Index)
+        return atom.name
+
+
+def bind(name: str, extent: Int) -> Bound:
+    return Bound(index(name), extent)
+
+
+@dataclass
+class Indices:
+    """The indices in scope of an expression: by name, and those of the rest (`...`)."""
+
+    named: dict[str, Bound] = field(default_factory=dict)
+    rest: tuple[Bound, ...] | None = None
+
+    def extended(self, named: dict[str, Bound], rest: tuple[Bound, ...] | None) -> Indices:
+        return Indices(self.named | named, self.rest if rest is None else rest)
+
+    @property
+    def extents(self) -> dict[str, Int]:
+        return {b.name: b.extent for b in (*self.named.values(), *(self.rest or ()))}
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A read that may fall outside its tensor under `condition`'s negation; an `else` absorbs it."""
+
+    condition: Condition
+    span: Span
+    message: str
