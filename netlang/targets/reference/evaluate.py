@@ -123,7 +123,7 @@ class _Evaluation:
 
         key = derive_key(self.seed, self.step, node.stream)
         shape = self.shape(node)
-        counters = np.arange(prod(shape), dtype=np.uint64)
+        counters = np.arange(prod(shape), dtype=np.int64)
         if node.distribution == "haar":
             draws = normal(key, counters)
             return orthonormal(draws.reshape(shape[0], -1)).reshape(shape).astype(self.dtype)
