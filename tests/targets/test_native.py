@@ -146,6 +146,24 @@ def test_integers_of_all_widths_and_ranges(cache):
     assert places.tolist() == list(range(10))
 
 
+def test_kernels_call_kernels_with_scalars_and_moved_pointers(cache):
+    source = """
+def axpy(n: i64, a: real, x: real[:], y: real[:]):
+    for i in range(n):
+        y[i] += a * x[i]
+
+def powers(n: i64, steps: i64, x: real[:], y: real[:]):
+    for t in range(steps):
+        axpy(n, real(t) ** 2, offset(x, t * n), y)
+
+def entry(memory, sizes):
+    powers(sizes[0], sizes[1], real(memory, 0), offset(real(memory, 1), 3))
+"""
+    x, y = np.arange(12, dtype=np.float32), np.zeros(7, np.float32)
+    compile_module(source, ["entry"], cache=cache).entry("entry")(table(x, y), np.array([4, 3]))
+    assert y.tolist() == [0, 0, 0, *(np.array([0, 1, 4]) @ x.reshape(3, 4)).tolist()]
+
+
 def test_branches_selections_and_loops_left_early(cache):
     x = np.array([3, -1, 4, -1, 5], np.float32)
     y = np.zeros(3, np.float32)

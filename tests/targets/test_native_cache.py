@@ -40,6 +40,14 @@ def test_a_second_process_does_not_import_numba(tmp_path):
     assert entry.suffix == ".nlo"
 
 
+def test_equal_source_gives_equal_code(tmp_path):
+    for seed in "12":
+        process(tmp_path / seed, PYTHONHASHSEED=seed)
+    [first], [second] = ((tmp_path / seed).iterdir() for seed in "12")
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_a_damaged_entry_is_compiled_again(tmp_path):
     cache = ObjectCache(tmp_path)
     whole = native.compile_module(SOURCE, ["entry"], cache=cache).object_code
@@ -55,7 +63,7 @@ def test_a_damaged_entry_is_compiled_again(tmp_path):
 
 
 def test_the_key_depends_on_everything(tmp_path):
-    machine = optimize.host()
+    machine = optimize.machine()
     base = native.Unit(SOURCE, ("entry",), native.np.dtype("float32"), machine)
     others = [
         native.Unit(SOURCE + "\n", base.entries, base.dtype, machine),

@@ -1,8 +1,11 @@
 """What the text of a generated module may name: typed pointers and casts, mathematics, randomness.
 
 `f32 f64 real i64 i32 u8`
-    With one argument, a cast (`real(n)`); with two, a typed pointer: `f32(memory, 3)` is the address in slot 3 of
-    `memory` as a pointer to float32. `real` is `f32` or `f64`, the module's dtype.
+    With one argument, a cast (`real(n)`, and `f64(0)` for a sum in float64 anywhere); with two, a typed pointer:
+    `f32(memory, 3)` is the address in slot 3 of `memory` as a pointer to float32. `real` is `f32` or `f64`, the
+    module's dtype.
+`offset(x, n)`
+    The typed pointer n elements (of any sign) after `x`.
 `max min`
     Of two numbers of one type. On floats, NaN if either is NaN, as `numpy.maximum` and `numpy.minimum`.
 `abs floor sqrt exp expm1 log log1p sin cos tanh erf pow`
@@ -165,6 +168,13 @@ def _random(name: str, real: str) -> Intrinsic:
     return Intrinsic(name, lambda key, counter: Typed(element, (types.int64, types.int64), emit))
 
 
+def _offset(x: Any, n: Any) -> Typed | None:
+    if not isinstance(x, types.CPointer):
+        return None
+    return Typed(x, (x, types.int64), lambda context, builder, values: builder.gep(values[0], [values[1]]))
+
+
+TRUTH = Intrinsic("bool", lambda x: Typed(types.boolean, (types.boolean,), lambda context, builder, v: v[0]))
 INTRINSICS = {
     each.name: each
     for each in (
@@ -176,6 +186,7 @@ INTRINSICS = {
         _llvm("pow", 2, "pow"),
         _llvm("max", 2, "maximum", "smax"),
         _llvm("min", 2, "minimum", "smin"),
+        Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),
     )
