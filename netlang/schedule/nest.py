@@ -1,0 +1,159 @@
+"""A fused group of equations becomes a loop nest: bounds that absorb guards, accumulators, named scalars, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from netlang.graph.expression import (
+    TRUE,
+    Condition,
+    Const,
+    Expr,
+    Read,
+    Reduce,
+    Select,
+    Whole,
+    every,
+    free_indices,
+    operands,
+    rewrite,
+    walk,
+)
+from netlang.graph.integer import ZERO, Atom, Fetch, Int, index
+from netlang.graph.nodes import Equation
+from netlang.schedule.order import NEUTRAL, Group, Order, Ranges, interval, loop_order, split_guard
+from netlang.schedule.program import (
+    Assign,
+    Combine,
+    Extreme,
+    Guard,
+    Local,
+    Loop,
+    Statement,
+    Store,
+    Tensor,
+)
+
+
+def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[str]) -> tuple[Statement, ...]:
+    """The statements of a group's kernel; `stored` names the members that something outside the group reads."""
+    reduction, first = group.reduction, group.members[0]
+    if reduction is None:
+        return _loops(group.ranges, [], _members(group, group.members, tensors, stored), set())
+    order = loop_order(group, tensors)
+    if order.in_memory:
+        return _accumulate_in_memory(group, reduction, order)
+    guards, body = split_guard(reduction)
+    inner: tuple[Statement, ...]
+    start: tuple[Statement, ...]
+    neutral = Const(NEUTRAL[reduction.op])
+    if reduction.op in ("argmax", "argmin"):
+        best = f"{first.name}.best"
+        place = ZERO
+        for name, extent in reduction.ranges:
+            place = place * extent + index(name)
+        inner = (Extreme(scalar(first), best, reduction.op, body, place),)
+        start = (Assign(best, "real", neutral), Assign(scalar(first), "int", Const(0.0)))
+    else:
+        inner = (Combine(first.name, reduction.op, body),)
+        start = (Assign(first.name, "real", neutral),)
+    around = {name for name, _ in group.ranges}
+    reduced = _loops(order.update, guards, inner, around)
+    rest = _members(group, group.members[1:], tensors, stored, first)
+    return _loops(group.ranges, [], (*start, *reduced, *rest), set())
+
+
+def _members(
+    group: Group,
+    members: Sequence[Equation],
+    tensors: Mapping[str, Tensor],
+    stored: Collection[str],
+    reduced: Equation | None = None,
+) -> tuple[Statement, ...]:
+    """Every member as a named scalar, then the stores; a scalar that is stored and not read again stays unnamed."""
+    owners = {m.name: m for m in group.members}
+    bodies = {m.name: _localized(m.body, group, tensors, owners) for m in members}
+    used = {part.name for body in bodies.values() for part in walk(body) if isinstance(part, Local)}
+    used |= {m.name for m in members if m.dtype == "int" and any(scalar(m) in free_indices(b) for b in bodies.values())}
+    out: list[Statement] = []
+    stores: list[Statement] = []
+    if reduced is not None and reduced.name in stored:
+        stores.append(Store(reduced.name, group.places, local(reduced)))
+    # all scalars come before all stores, which may overwrite what the scalars are computed from
+    for m in members:
+        if m.name in used or len(members) > 1 or stores:
+            out.append(Assign(scalar(m), m.dtype, bodies[m.name]))
+            if m.name in stored:
+                stores.append(Store(m.name, group.places, local(m)))
+        else:
+            stores.append(Store(m.name, group.places, bodies[m.name]))
+    return (*out, *stores)
+
+
+def scalar(member: Equation) -> str:
+    """The name of a member's scalar; an integer one is an index, and must differ from those of the loops."""
+    return f"{member.name}." if member.dtype == "int" else member.name
+
+
+def local(member: Equation) -> Expr:
+    return Whole(index(scalar(member))) if member.dtype == "int" else Local(member.name)
+
+
+def _localized(body: Expr, group: Group, tensors: Mapping[str, Tensor], owners: Mapping[str, Equation]) -> Expr:
+    """The body with reads of members at the place that is being computed replaced by the members' scalars."""
+    strides = Tensor("", "", "", group.shape, "real")
+    here = strides.place(group.places)
+
+    def owner(tensor: str, indices: Iterable[Int]) -> Equation | None:
+        member = owners.get(tensors[tensor].source)
+        return member if member is not None and tensors[tensor].place(indices) == here else None
+
+    def change(e: Expr) -> Expr | None:
+        if isinstance(e, Read) and (member := owner(e.tensor, e.indices)) is not None:
+            return local(member)
+        return None
+
+    def atom(a: Atom) -> Int | None:
+        if isinstance(a, Fetch) and (member := owner(a.tensor, a.indices)) is not None:
+            return index(scalar(member))
+        return None
+
+    return rewrite(body, change, lambda value: value.rewrite(atom))
+
+
+def _loops(
+    order: Ranges, guards: list[Condition], inner: tuple[Statement, ...], bound: set[str]
+) -> tuple[Statement, ...]:
+    """Loops in order around `inner`; a guard is a bound of a loop where it can be, else a test as far out as it can."""
+    ready = [g for g in guards if free_indices(g) <= bound]
+    pending = [g for g in guards if g not in ready]
+    body = inner
+    if order:
+        (name, extent), *rest = order
+        starts, stops, kept = [ZERO], [extent], []
+        for guard in pending:
+            ends = interval(guard, name) if free_indices(guard) <= bound | {name} else None
+            if ends is None:
+                kept.append(guard)
+            else:
+                starts += ends[0]
+                stops += ends[1]
+        body = (Loop(name, tuple(starts), tuple(stops), _loops(rest, kept, inner, bound | {name})),)
+    # tests that fetch come last: those before them keep the fetch inside its tensor
+    ready.sort(key=lambda g: bool(operands_of(g)))
+    condition = every(ready)
+    return body if condition == TRUE else (Guard(condition, body),)
+
+
+def operands_of(condition: Condition) -> list[str]:
+    return operands(Select(condition, Const(1.0), Const(0.0)))
+
+
+def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tuple[Statement, ...]:
+    guards, body = split_guard(reduction)
+    target = group.members[0].name
+    shared = {name for name, _ in order.shared}
+    set_neutral = Store(target, group.places, Const(NEUTRAL[reduction.op]))
+    clear = _loops([r for r in group.ranges if r[0] not in shared], [], (set_neutral,), shared)
+    update = _loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
+    return _loops(order.shared, [], (*clear, *update), set())

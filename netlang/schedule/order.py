@@ -1,0 +1,188 @@
+"""In which order the loops of a reduction run, scored by the strides of all accesses; which sums are contractions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netlang.graph.expression import (
+    All,
+    Apply,
+    AtLeastZero,
+    Condition,
+    Const,
+    Expr,
+    IsZero,
+    Read,
+    Reduce,
+    Select,
+    free_indices,
+    walk,
+)
+from netlang.graph.integer import ONE as ONE_INT
+from netlang.graph.integer import Int, index
+from netlang.graph.nodes import Equation
+from netlang.schedule.program import Contraction, Tensor
+
+NEUTRAL = {"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf, "argmax": -math.inf, "argmin": math.inf}
+LANES = 16
+UNROLLED = 16  # a window of at most this many places is unrolled by LLVM, and the loop around it vectorized
+Ranges = list[tuple[str, Int]]
+
+
+@dataclass
+class Group:
+    """Equations over one iteration space, renamed to one set of indices; a reduction may come first."""
+
+    indices: tuple[str, ...]
+    shape: tuple[Int, ...]
+    members: list[Equation] = field(default_factory=list)
+
+    @property
+    def ranges(self) -> Ranges:
+        return list(zip(self.indices, self.shape, strict=True))
+
+    @property
+    def places(self) -> tuple[Int, ...]:
+        return tuple(index(i) for i in self.indices)
+
+    @property
+    def reduction(self) -> Reduce | None:
+        body = self.members[0].body
+        return body if isinstance(body, Reduce) else None
+
+
+# --- guards as bounds
+
+
+def split_guard(reduction: Reduce) -> tuple[list[Condition], Expr]:
+    """The conditions outside which a place adds nothing to the reduction, and what it adds inside them."""
+    body = reduction.body
+    if isinstance(body, Select) and body.otherwise == Const(NEUTRAL[reduction.op]):
+        parts = body.condition.parts if isinstance(body.condition, All) else (body.condition,)
+        return list(parts), body.then
+    return [], body
+
+
+def interval(condition: Condition, name: str) -> tuple[list[Int], list[Int]] | None:
+    """The starts and stops that a condition gives to an index, where it is linear in it; None where it is not."""
+    if not isinstance(condition, AtLeastZero | IsZero) or not condition.value.is_linear_in(name):
+        return None
+    c = condition.value.coefficient(next(a for a in condition.value.atoms() if a == index(name).index))
+    rest = condition.value - c * index(name)
+    if isinstance(condition, AtLeastZero):
+        return ([-(rest // c)], []) if c > 0 else ([], [rest // -c + 1])
+    value = -rest * c
+    return ([value], [value + 1]) if abs(c) == 1 else None
+
+
+# --- loop order ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a reduction runs: into a scalar, or `in_memory` with the output's own loops among those of `update`.
+
+    In memory, the loops of `shared` are outside both the pass that sets the neutral element and the update.
+    """
+
+    in_memory: bool
+    shared: Ranges
+    update: Ranges
+
+
+def loop_order(group: Group, tensors: Mapping[str, Tensor]) -> Order:
+    """Choose the innermost loop by the strides of all accesses, and the order of the others around it."""
+    reduction = group.reduction
+    assert reduction is not None
+    outputs, reduced = group.ranges, list(reduction.ranges)
+    guards, body = split_guard(reduction)
+    scatter = _scattered(group, guards, {n for n, _ in reduced})
+    if reduction.op in ("argmax", "argmin") or group.members[0].dtype == "int" or not reduced:
+        return Order(False, [], reduced)
+    if scatter is not None:
+        return scatter
+    window = math.prod(e.constant if e.is_constant else UNROLLED + 1 for _, e in reduced)
+    if window <= UNROLLED or not outputs:
+        return Order(False, [], _inner_last(reduced, _best(group, reduced, guards, body, tensors)))
+    best = _best(group, [*reduced, *outputs], guards, body, tensors)
+    if best in dict(reduced):
+        return Order(False, [], _inner_last(reduced, best))
+    shared = [r for r in outputs if r[0] != best]
+    # loops that bound the innermost one go outside those that do not, which leaves the latter free for unrolling
+    binding = {n for g in guards if best in free_indices(g) for n in free_indices(g)}
+    reduced = [r for r in reduced if r[0] in binding] + [r for r in reduced if r[0] not in binding]
+    return Order(True, shared, [*reduced, *(r for r in outputs if r[0] == best)])
+
+
+def _inner_last(ranges: Ranges, name: str) -> Ranges:
+    return [r for r in ranges if r[0] != name] + [r for r in ranges if r[0] == name]
+
+
+def _best(group: Group, candidates: Ranges, guards: list[Condition], body: Expr, tensors: Mapping[str, Tensor]) -> str:
+    read = dict.fromkeys(
+        tensors[e.tensor].place(e.indices) for e in walk(body) if isinstance(e, Read) and not tensors[e.tensor].draws
+    )
+    written = Tensor("", "", "", group.shape, "real").place(group.places)
+    outputs = set(group.indices)
+
+    def cost(candidate: tuple[str, Int]) -> float:
+        name, extent = candidate
+        steps = [_step_cost(place, name) for place in read]
+        if name in outputs:
+            steps += [1 + _step_cost(written, name)]
+        steps += [8.0 for g in guards if name in free_indices(g) and interval(g, name) is None]
+        n = extent.constant if extent.is_constant else 4 * LANES
+        return (1 + sum(steps)) * (math.ceil(n / LANES) * LANES / n if n else 1)
+
+    return min(candidates, key=cost)[0]
+
+
+def _step_cost(place: Int, name: str) -> float:
+    """0 where the place does not move with the index, 1 where it moves by one element, more where farther."""
+    if name not in place.indices():
+        return 0.0
+    step = place.substitute({name: index(name) + 1}) - place
+    return 1.0 if step == ONE_INT else 6.0
+
+
+def _scattered(group: Group, guards: list[Condition], reduced: set[str]) -> Order | None:
+    """The order that computes an output index from the others, where a guard says what it equals: a scatter-add."""
+    reduction = group.reduction
+    assert reduction is not None
+    for guard in guards:
+        if not isinstance(guard, IsZero) or any(interval(guard, r) for r in reduced):
+            continue
+        for name in group.indices:
+            sources = free_indices(guard) - {name}
+            if interval(guard, name) is None or not sources & reduced:
+                continue
+            first = [r for r in group.ranges if r[0] in sources] + list(reduction.ranges)
+            last = [r for r in group.ranges if r[0] not in sources and r[0] != name]
+            return Order(True, [], [*first, (name, dict(group.ranges)[name]), *last])
+    return None
+
+
+# --- recognition ---------------------------------------------------------------------------------------------------
+
+
+def contraction(group: Group) -> Contraction | None:
+    """The roles of the indices, where the group starts with a sum of a product of at least two reads."""
+    reduction = group.reduction
+    if reduction is None or reduction.op != "sum":
+        return None
+    _, body = split_guard(reduction)
+    if not isinstance(body, Apply) or body.op != "mul":
+        return None
+    factors = [a for a in body.args if isinstance(a, Read)]
+    if len(factors) < 2:
+        return None
+    left, right = (free_indices(f) for f in factors[:2])
+    return Contraction(
+        (factors[0], factors[1]),
+        tuple(i for i in group.indices if i in left and i in right),
+        tuple(i for i in group.indices if i in left and i not in right),
+        tuple(i for i in group.indices if i in right and i not in left),
+        tuple(name for name, _ in reduction.ranges),
+    )

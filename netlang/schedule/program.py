@@ -1,0 +1,261 @@
+"""The Program: what a graph becomes before code; buffers, and kernels in order, each a nest of loops. Target-neutral.
+
+A kernel's statements are loops, guards, named scalars and stores. Expressions in them are those of the graph, and
+`Local`, a scalar that the kernel named before; an integer scalar is an index of its name. A read through a view keeps
+the view's shape and reaches the buffer behind it. A loop in time over several kernels will be one more kind of step
+next to `Kernel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from netlang.graph.expression import Condition, Expr, Read, integers, walk
+from netlang.graph.integer import ZERO, Fetch, Int, product
+from netlang.graph.nodes import Origin
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of a program. `kind` is input, param, state, output (all owned by the caller), or temporary.
+
+    Temporaries live in an arena from kernel `first` to kernel `last`; those with equal `slot` share one place because
+    each takes over from the one before it, element by element.
+    """
+
+    name: str
+    shape: tuple[Int, ...]
+    dtype: str
+    kind: str
+    first: int = 0
+    last: int = 0
+    slot: str = ""
+
+    @property
+    def elements(self) -> Int:
+        return product(self.shape)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a read or a store names: a shape over a buffer's elements in row-major order, or a random node.
+
+    `source` is the node whose elements they are (a view's operand), which may live in the `buffer` of another, as the
+    next value of a parameter. `draws` is the distribution of a random node, which has no memory.
+    """
+
+    name: str
+    source: str
+    buffer: str
+    shape: tuple[Int, ...]
+    dtype: str
+    draws: str = ""
+
+    @property
+    def strides(self) -> tuple[Int, ...]:
+        return tuple(product(self.shape[k + 1 :]) for k in range(len(self.shape)))
+
+    def place(self, indices: Iterable[Int]) -> Int:
+        """The row-major place of an element."""
+        return sum((i * s for i, s in zip(indices, self.strides, strict=True)), ZERO)
+
+
+# --- expressions and statements ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Local(Expr):
+    """A real scalar that the kernel has named."""
+
+    name: str
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return f"%{self.name}"
+
+
+@dataclass(frozen=True)
+class Assign:
+    """`name = value`, a scalar of the kernel (an accumulator where `Combine` follows)."""
+
+    name: str
+    dtype: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Combine:
+    """`name = op(name, value)` for a reduction's op (sum, prod, max or min)."""
+
+    name: str
+    op: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """Where `value` is more extreme than `best` (argmax, argmin), or the first NaN: `best, name = value, place`."""
+
+    name: str
+    best: str
+    op: str
+    value: Expr
+    place: Int
+
+
+@dataclass(frozen=True)
+class Store:
+    """`tensor[indices] = value`, or `op(tensor[indices], value)` where there is an `op`."""
+
+    tensor: str
+    indices: tuple[Int, ...]
+    value: Expr
+    op: str = ""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The statements, where the condition holds."""
+
+    condition: Condition
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """`for index in range(max(starts), min(stops))`."""
+
+    index: str
+    starts: tuple[Int, ...]
+    stops: tuple[Int, ...]
+    body: tuple[Statement, ...]
+
+
+Statement = Assign | Combine | Extreme | Store | Guard | Loop
+
+
+# --- kernels -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """The roles of the indices of a sum of products, for later choices of tiles: `C[batch, left, right]`.
+
+    `batch` indices are in both of the first two factors, `left` and `right` in one of them, `summed` are reduced.
+    """
+
+    factors: tuple[Expr, Expr]
+    batch: tuple[str, ...]
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+    summed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A loop nest that computes one or more nodes; `sources` are their definitions, each with where it comes from.
+
+    `ranges` is the space of output elements, `extents` the extent of every index of the nest. `kind` is elementwise,
+    reduction or contraction. `flat` says that the one loop runs over all elements, whatever their number is.
+    `same_place` names buffers that are read, but only where the kernel stores, and before it does.
+    """
+
+    name: str
+    kind: str
+    ranges: tuple[tuple[str, Int], ...]
+    extents: Mapping[str, Int]
+    body: tuple[Statement, ...]
+    sources: tuple[tuple[str, Origin], ...]
+    flat: bool = False
+    contraction: Contraction | None = None
+    same_place: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Program:
+    """Buffers, and the kernels that fill them in order.
+
+    `outputs` maps each root to the tensor that holds it; `sizes` and `keys` are the run-time sizes and the random nodes
+    whose keys a run needs, in the order of the slots of the target's table.
+    """
+
+    name: str
+    buffers: Mapping[str, Buffer]
+    tensors: Mapping[str, Tensor]
+    kernels: tuple[Kernel, ...]
+    outputs: Mapping[str, Tensor]
+    sizes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    updated: frozenset[str] = field(default=frozenset())
+
+    def of_kind(self, *kinds: str) -> tuple[Buffer, ...]:
+        return tuple(b for b in self.buffers.values() if b.kind in kinds)
+
+
+# --- traversal -----------------------------------------------------------------------------------------------------
+
+
+def statements(body: Iterable[Statement]) -> Iterator[Statement]:
+    """Every statement, outermost first."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, Loop | Guard):
+            yield from statements(statement.body)
+
+
+def expressions(statement: Statement) -> tuple[Expr | Condition, ...]:
+    """The expressions and conditions directly in a statement."""
+    if isinstance(statement, Assign | Combine | Extreme | Store):
+        return (statement.value,)
+    return (statement.condition,) if isinstance(statement, Guard) else ()
+
+
+def places(statement: Statement) -> tuple[Int, ...]:
+    """The integer expressions directly in a statement."""
+    if isinstance(statement, Store):
+        return statement.indices
+    if isinstance(statement, Extreme):
+        return (statement.place,)
+    return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
+
+
+def accesses(body: Iterable[Statement]) -> Iterator[tuple[str, tuple[Int, ...], bool]]:
+    """Every access: the tensor's name, the indices, and whether it is a store; a store's value comes before it."""
+    for statement in statements(body):
+        values = list(places(statement))
+        for root in expressions(statement):
+            for node in walk(root):
+                if isinstance(node, Read):
+                    yield node.tensor, node.indices, False
+                values += integers(node)
+        for value in values:
+            for atom in value.atoms():
+                if isinstance(atom, Fetch):
+                    yield atom.tensor, atom.indices, False
+        if isinstance(statement, Store):
+            yield statement.tensor, statement.indices, True
+
+
+def rewrite_statements(
+    body: Iterable[Statement],
+    expr: Callable[[Expr], Expr],
+    condition: Callable[[Condition], Condition],
+    ints: Callable[[Int], Int],
+) -> tuple[Statement, ...]:
+    """The statements with every expression, condition and integer expression mapped; loop indices stay."""
+
+    def one(s: Statement) -> Statement:
+        if isinstance(s, Assign):
+            return Assign(s.name, s.dtype, expr(s.value))
+        if isinstance(s, Combine):
+            return Combine(s.name, s.op, expr(s.value))
+        if isinstance(s, Extreme):
+            return Extreme(s.name, s.best, s.op, expr(s.value), ints(s.place))
+        if isinstance(s, Store):
+            return Store(s.tensor, tuple(map(ints, s.indices)), expr(s.value), s.op)
+        if isinstance(s, Guard):
+            return Guard(condition(s.condition), tuple(map(one, s.body)))
+        return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))
+
+    return tuple(map(one, body))

@@ -1,0 +1,95 @@
+"""The Program as deterministic text: `netlang compile --emit program` and the golden files of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from netlang.graph.expression import Condition, Expr, Read, rewrite, rewrite_condition
+from netlang.graph.integer import Int
+from netlang.graph.nodes import Origin
+from netlang.graph.text import condition_text, expression_text, shape_text
+from netlang.schedule.program import (
+    Assign,
+    Buffer,
+    Combine,
+    Extreme,
+    Guard,
+    Kernel,
+    Local,
+    Program,
+    Statement,
+    Store,
+)
+
+
+def program_text(program: Program) -> str:
+    """Buffers with the kernels that they live from and to, then every kernel with its equations and loops."""
+    lines = [f"program {program.name}"]
+    if program.sizes or program.keys:
+        lines.append(f"sizes {' '.join(program.sizes)}" + (f"; keys {' '.join(program.keys)}" if program.keys else ""))
+    lines += ["buffers", *(f"  {_buffer(b)}" for b in program.buffers.values()), "kernels"]
+    for number, kernel in enumerate(program.kernels):
+        lines += [f"  {line}" for line in _kernel(number, kernel)]
+    if program.outputs:
+        lines.append("outputs")
+        lines += [f"  {root} = {t.buffer}{shape_text(t.shape)}" for root, t in program.outputs.items()]
+    return "\n".join(lines) + "\n"
+
+
+def source_text(text: str, origin: Origin) -> str:
+    """An equation with the place that it was written at."""
+    where = f"{origin.span.source.name}:{origin.span.line}" if origin.span is not None else ""
+    return f"{text}  ({where})" if where else text
+
+
+def _buffer(buffer: Buffer) -> str:
+    life = f" {buffer.first}..{buffer.last}" if buffer.kind == "temporary" else ""
+    slot = f" in {buffer.slot}" if buffer.slot not in ("", buffer.name) else ""
+    return f"{buffer.kind} {buffer.name}{shape_text(buffer.shape)} {buffer.dtype}{life}{slot}"
+
+
+def _kernel(number: int, kernel: Kernel) -> Iterator[str]:
+    yield f"{number}: {kernel.kind} {kernel.name}" + (" (flat)" if kernel.flat else "")
+    for text, origin in kernel.sources:
+        yield f"    # {source_text(text, origin)}"
+    if kernel.contraction is not None:
+        roles = kernel.contraction
+        parts = (("batch", roles.batch), ("left", roles.left), ("right", roles.right), ("summed", roles.summed))
+        yield "    # " + "; ".join(f"{name} {' '.join(indices) or '-'}" for name, indices in parts)
+    yield from _statements(kernel.body, "    ")
+
+
+def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
+    for s in body:
+        if isinstance(s, Assign):
+            yield f"{margin}{s.name} = {_expression(s.value)}"
+        elif isinstance(s, Combine):
+            yield f"{margin}{s.name} {s.op}= {_expression(s.value)}"
+        elif isinstance(s, Extreme):
+            yield f"{margin}{s.name}, {s.best} {s.op}= {s.place.key}, {_expression(s.value)}"
+        elif isinstance(s, Store):
+            left = expression_text(Read(s.tensor, s.indices))
+            yield f"{margin}{left} {s.op}= {_expression(s.value)}"
+        elif isinstance(s, Guard):
+            yield f"{margin}if {_condition(s.condition)}:"
+            yield from _statements(s.body, margin + "    ")
+        else:
+            yield f"{margin}for {s.index} in {_end('max', s.starts)} .. {_end('min', s.stops)}:"
+            yield from _statements(s.body, margin + "    ")
+
+
+def _end(function: str, ends: tuple[Int, ...]) -> str:
+    texts = [e.key for e in ends]
+    return texts[0] if len(texts) == 1 else f"{function}({', '.join(texts)})"
+
+
+def _named(e: Expr) -> Expr | None:
+    return Read(e.name, ()) if isinstance(e, Local) else None
+
+
+def _expression(e: Expr) -> str:
+    return expression_text(rewrite(e, _named))
+
+
+def _condition(c: Condition) -> str:
+    return condition_text(rewrite_condition(c, _named))

@@ -1,0 +1,283 @@
+"""Scalar and integer expressions of a kernel as Python text, with no more parentheses than needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from netlang.graph.expression import (
+    All,
+    Any,
+    Apply,
+    AtLeastZero,
+    Compare,
+    Condition,
+    Const,
+    Expr,
+    IsZero,
+    Not,
+    Read,
+    Select,
+    Whole,
+    integers,
+    walk,
+)
+from netlang.graph.integer import Atom, Fetch, Floor, Index, Int, Modulo, Size, is_nonnegative
+from netlang.schedule.program import Kernel, Local, Program, Tensor
+from netlang.targets.cpu.names import Names
+
+CHOICE, OR, AND, NOT, COMPARE, SUM, PRODUCT, UNARY, ATOM = range(9)
+Text = tuple[str, int]  # and how strongly it binds
+
+# functions whose kernel form is not one call; `{0}` is an argument that has a name, as it may occur twice
+FORMS: Mapping[str, tuple[str, int]] = {
+    "sign": ("where({0} > 0.0, 1.0, where({0} < 0.0, -1.0, 0.0 * {0}))", ATOM),
+    "logistic": ("1.0 / (1.0 + exp(-{0}))", PRODUCT),
+    "log1pexp": ("max({0}, 0.0) + log1p(exp(-abs({0})))", SUM),
+}
+
+
+class Expressions:
+    """Writes the expressions of one kernel.
+
+    `lines` are the statements so far, at the margin that the owner sets; a value that is used twice gets a name there,
+    unless it is in a branch that may not be taken (`_lazy`), where it is repeated.
+    """
+
+    def __init__(self, program: Program, kernel: Kernel, names: Names) -> None:
+        self.program, self.kernel, self.names = program, kernel, names
+        self.lines: list[str] = []
+        self.margin = "    "
+        self._lazy = 0
+
+    def emit(self, line: str) -> None:
+        self.lines.append(self.margin + line)
+
+    # --- real values ---
+
+    def real(self, e: Expr, least: int = CHOICE) -> str:
+        text, strength = self._real(e)
+        return text if strength >= least else f"({text})"
+
+    def _real(self, e: Expr) -> Text:
+        if isinstance(e, Const):
+            return literal(e.value), ATOM if math.copysign(1.0, e.value) > 0 else SUM
+        if isinstance(e, Local):
+            return self.names.of("scalar", e.name), ATOM
+        if isinstance(e, Whole):
+            return f"real({self.integer(e.value)})", ATOM
+        if isinstance(e, Read):
+            return self.element(e.tensor, e.indices), ATOM
+        if isinstance(e, Select):
+            return self._choice(e, self.real)
+        assert isinstance(e, Apply), e
+        if e.op == "add":
+            return joined(self.real(a, PRODUCT) for a in e.args), SUM
+        if e.op == "mul" or (e.op == "pow" and isinstance(e.args[1], Const)):
+            return self._product(e.args if e.op == "mul" else (e,))
+        if e.op in FORMS:
+            form, strength = FORMS[e.op]
+            return form.format(self._named(e.args[0])), strength
+        return f"{e.op}({', '.join(self.real(a) for a in e.args)})", ATOM
+
+    def _choice(self, e: Select, write: Callable[[Expr], str]) -> Text:
+        if self._is_safe(e.then) and self._is_safe(e.otherwise):
+            return f"where({self.condition(e.condition)}, {write(e.then)}, {write(e.otherwise)})", ATOM
+        condition = self.condition(e.condition, OR)
+        self._lazy += 1
+        then, otherwise = write(e.then), write(e.otherwise)
+        self._lazy -= 1
+        return f"({then} if {condition} else {otherwise})", ATOM
+
+    def _product(self, factors: Iterable[Expr]) -> Text:
+        sign = ""
+        over: list[Text] = []
+        under: list[Text] = []
+        for factor in factors:
+            if factor == Const(-1.0):
+                sign = "" if sign else "-"
+                continue
+            base, exponent = factor, 1.0
+            if isinstance(factor, Apply) and factor.op == "pow" and isinstance(factor.args[1], Const):
+                base, exponent = factor.args[0], factor.args[1].value
+            (over if exponent > 0 else under).append(self._power(base, abs(exponent)))
+        text = " * ".join(strong(t, PRODUCT if k == 0 and not sign else UNARY) for k, t in enumerate(over)) or "1.0"
+        for divisor in under:
+            text += f" / {strong(divisor, UNARY)}"
+        single = len(over) == 1 and not under
+        return sign + text, (UNARY if sign else over[0][1]) if single else PRODUCT
+
+    def _power(self, base: Expr, exponent: float) -> Text:
+        if exponent == 1:
+            return self._real(base)
+        if exponent == 0.5:
+            return f"sqrt({self.real(base)})", ATOM
+        if exponent in (2, 3, 4):
+            return " * ".join([self._named(base)] * int(exponent)), PRODUCT
+        return f"pow({self.real(base)}, {literal(exponent)})", ATOM
+
+    def _named(self, e: Expr) -> str:
+        """The value as a name or a literal, so that it may be written more than once."""
+        text = self.real(e, ATOM)
+        if isinstance(e, Local | Const) or self._lazy:
+            return text
+        name = self.names.unique("t")
+        self.emit(f"{name} = {self.real(e)}")
+        return name
+
+    # --- integer values ---
+
+    def whole(self, e: Expr) -> str:
+        """An expression of a tensor of integers."""
+        if isinstance(e, Const):
+            return str(int(e.value))
+        if isinstance(e, Whole):
+            return self.integer(e.value)
+        if isinstance(e, Select):
+            return self._choice(e, self.whole)[0]
+        return f"i64({self.real(e)})"
+
+    def integer(self, value: Int, least: int = CHOICE) -> str:
+        text, strength = integer_text(value, self._atom)
+        return text if strength >= least else f"({text})"
+
+    def _atom(self, atom: Atom) -> Text:
+        if isinstance(atom, Index):
+            return self.names.of("index", atom.name), ATOM
+        if isinstance(atom, Size):
+            return self.names.of("size", atom.name), ATOM
+        if isinstance(atom, Floor | Modulo):
+            sign = "//" if isinstance(atom, Floor) else "%"
+            return f"{self.integer(atom.value, UNARY)} {sign} {atom.divisor}", PRODUCT
+        assert isinstance(atom, Fetch)
+        return self.element(atom.tensor, atom.indices), ATOM
+
+    def element(self, tensor: str, indices: Iterable[Int]) -> str:
+        """`x[b*784 + i*28 + j]`, or a draw at that place."""
+        found = self.program.tensors[tensor]
+        place = self._place(found, tuple(indices))
+        if found.draws:
+            return f"{found.draws}({self.names.of('key', found.source)}, {place})"
+        return f"{self.names.of('buffer', found.buffer)}[{place}]"
+
+    def _place(self, tensor: Tensor, indices: tuple[Int, ...]) -> str:
+        terms = []
+        for value, stride in zip(indices, tensor.strides, strict=True):
+            if not value.terms:
+                continue
+            if stride.is_constant and stride.constant == 1:
+                terms.append(self.integer(value, SUM))
+            elif value.is_constant:
+                terms.append(self.integer(value * stride, PRODUCT))
+            else:
+                terms.append(f"{self.integer(value, UNARY)}*{self.integer(stride, UNARY)}")
+        return joined(terms) or "0"
+
+    # --- conditions ---
+
+    def condition(self, c: Condition, least: int = CHOICE) -> str:
+        text, strength = self._condition(c)
+        return text if strength >= least else f"({text})"
+
+    def _condition(self, c: Condition) -> Text:
+        if isinstance(c, IsZero | AtLeastZero):
+            low = Int({m: k for m, k in c.value.terms if k < 0})
+            sign = "==" if isinstance(c, IsZero) else "<="
+            return f"{self.integer(-low, SUM)} {sign} {self.integer(c.value - low, SUM)}", COMPARE
+        if isinstance(c, Compare):
+            return f"{self.real(c.left, SUM)} {c.op} {self.real(c.right, SUM)}", COMPARE
+        if isinstance(c, Not):
+            if isinstance(c.part, IsZero):
+                return self.condition(c.part).replace(" == ", " != ", 1), COMPARE
+            return f"not {self.condition(c.part, NOT)}", NOT
+        assert isinstance(c, All | Any)
+        strength, word, empty = (AND, " and ", "True") if isinstance(c, All) else (OR, " or ", "False")
+        if not c.parts:
+            return empty, ATOM
+        # those that read come last: the others may be what keeps the reads inside their tensors
+        ordered = sorted(c.parts, key=lambda p: not self._is_safe(p))
+        self._lazy += 1
+        text = word.join(self.condition(p, strength + 1) for p in ordered)
+        self._lazy -= 1
+        return text, strength
+
+    def _is_safe(self, node: Expr | Condition) -> bool:
+        """Whether every read in it is inside its tensor for all values of the kernel's indices."""
+        for inner in walk(node):
+            if isinstance(inner, Read) and not self._is_inside(inner.tensor, inner.indices):
+                return False
+            for value in integers(inner):
+                for atom in value.atoms():
+                    if isinstance(atom, Fetch) and not self._is_inside(atom.tensor, atom.indices):
+                        return False
+        return True
+
+    def _is_inside(self, tensor: str, indices: tuple[Int, ...]) -> bool:
+        found = self.program.tensors[tensor]
+        if found.draws:
+            return True
+        ends = found.place(indices).bounds(self.kernel.extents)
+        if ends is None:
+            return False
+        last = self.program.buffers[found.buffer].elements - 1
+        return is_nonnegative(ends[0]) and is_nonnegative(last - ends[1])
+
+
+# --- text ----------------------------------------------------------------------------------------------------------
+
+
+def literal(value: float) -> str:
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return repr(float(value))
+
+
+def strong(text: Text, least: int) -> str:
+    return text[0] if text[1] >= least else f"({text[0]})"
+
+
+def joined(terms: Iterable[str]) -> str:
+    """A sum, with `+ -x` written `- x`."""
+    out = ""
+    for term in terms:
+        if not out:
+            out = term
+        else:
+            out += f" - {term[1:]}" if term.startswith("-") else f" + {term}"
+    return out
+
+
+def integer_text(value: Int, atom: Callable[[Atom], Text]) -> Text:
+    terms = []
+    # positive terms first: `i + p - 2`, `30 - q`
+    for monomial, c in sorted(value.terms, key=lambda t: t[1] < 0):
+        factors = [strong(atom(a), UNARY) for a in monomial]
+        if abs(c) != 1 or not factors:
+            factors.insert(0, str(abs(c)))
+        text = (
+            "*".join(factors) if len(factors) > 1 or not monomial or abs(c) != 1 else strong(atom(monomial[0]), PRODUCT)
+        )
+        terms.append(f"-{text}" if c < 0 else text)
+    if not terms:
+        return "0", ATOM
+    if len(terms) > 1:
+        return joined(terms), SUM
+    ((monomial, c),) = value.terms
+    if c < 0:
+        return terms[0], SUM
+    return terms[0], (atom(monomial[0])[1] if len(monomial) == 1 and c == 1 else ATOM if not monomial else PRODUCT)
+
+
+def sizes_text(value: Int, numbers: Mapping[str, str]) -> str:
+    """An expression in run-time sizes alone, each written as `numbers` says."""
+
+    def atom(a: Atom) -> Text:
+        if isinstance(a, Floor | Modulo):
+            sign = "//" if isinstance(a, Floor) else "%"
+            return f"({sizes_text(a.value, numbers)}) {sign} {a.divisor}", PRODUCT
+        assert isinstance(a, Size)
+        return numbers[a.name], ATOM
+
+    return integer_text(value, atom)[0]

@@ -1,0 +1,150 @@
+"""A Program as readable Python: one function for each distinct kernel, and the entry `run` that calls them in order.
+
+The text is a generated module (see `lower`): addresses are row-major places with strides written out, loops have the
+user's index names, and above each kernel stand its equations and where they were written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from netlang.graph.integer import Int, is_nonnegative
+from netlang.schedule.program import Assign, Combine, Extreme, Guard, Kernel, Loop, Program, Statement, Store
+from netlang.schedule.text import source_text
+from netlang.targets.cpu.expressions import Expressions, sizes_text
+from netlang.targets.cpu.names import Names, identifier
+
+ENTRY = "run"
+COMBINE = {"sum": "{0} += {1}", "prod": "{0} *= {1}", "max": "{0} = max({0}, {1})", "min": "{0} = min({0}, {1})"}
+
+
+def address_slots(program: Program) -> tuple[str, ...]:
+    """The buffers in the order of the entry's table of addresses."""
+    return tuple(program.buffers)
+
+
+def number_slots(program: Program) -> tuple[str, ...]:
+    """The run-time sizes, then the random nodes whose keys are wanted, in the order of the entry's table of numbers."""
+    return (*program.sizes, *program.keys)
+
+
+def generate(program: Program) -> str:
+    """The source text of a program; kernels that differ in names alone are written once."""
+    names = Names()
+    addresses = {name: k for k, name in enumerate(address_slots(program))}
+    numbers = {name: f"sizes[{k}]" for k, name in enumerate(number_slots(program))}
+    written: dict[str, str] = {}
+    texts: list[str] = []
+    calls: list[str] = []
+    for kernel in program.kernels:
+        function = _Function(program, kernel, Names(canonical=True))
+        canonical = function.text("kernel")
+        if canonical not in written:
+            written[canonical] = names.unique(identifier(kernel.name))
+            comment = [f"# {source_text(text, origin)}" for text, origin in kernel.sources]
+            readable = Names()
+            for buffer in function.names.used("buffer"):  # tensors have the first choice of names
+                readable.of("buffer", buffer)
+            texts.append("\n".join([*comment, _Function(program, kernel, readable).text(written[canonical])]))
+        calls.append(f"    {written[canonical]}({', '.join(function.arguments(addresses, numbers))})")
+    entry = [f"def {ENTRY}(memory, sizes):", *(calls or ["    return"])]
+    return "\n\n\n".join([*texts, "\n".join(entry)]) + "\n"
+
+
+class _Function:
+    """The text of one kernel; its parameters are what its body turns out to name, in that order."""
+
+    def __init__(self, program: Program, kernel: Kernel, names: Names) -> None:
+        self.program, self.kernel, self.names = program, kernel, names
+        self.body = Expressions(program, kernel, names)
+        self._block(kernel.body)
+
+    def text(self, name: str) -> str:
+        parameters = [f"{self.names.of('buffer', b)}: {self._element(b)}[:]" for b in self.names.used("buffer")]
+        for domain in ("key", "size"):
+            parameters += [f"{self.names.of(domain, n)}: i64" for n in self.names.used(domain)]
+        return "\n".join([f"def {name}({', '.join(parameters)}):", *self.body.lines])
+
+    def arguments(self, addresses: Mapping[str, int], numbers: Mapping[str, str]) -> list[str]:
+        out = [f"{self._element(b)}(memory, {addresses[b]})" for b in self.names.used("buffer")]
+        out += [numbers[k] for k in self.names.used("key")]
+        if self.kernel.flat:
+            return [*out, sizes_text(self.kernel.ranges[0][1], numbers)]
+        return [*out, *(numbers[s] for s in self.names.used("size"))]
+
+    def _element(self, buffer: str) -> str:
+        return "i64" if self.program.buffers[buffer].dtype == "int" else "real"
+
+    # --- statements ---
+
+    def _block(self, statements: Iterable[Statement]) -> None:
+        for statement in statements:
+            self._statement(statement)
+
+    def _statement(self, s: Statement) -> None:
+        write = self.body
+        if isinstance(s, Loop):
+            self._header(f"for {self.names.of('index', s.index)} in {self._range(s)}:", s.body)
+        elif isinstance(s, Guard):
+            self._header(f"if {write.condition(s.condition)}:", s.body)
+        elif isinstance(s, Assign):
+            if s.dtype == "int":
+                write.emit(f"{self.names.of('index', s.name)} = {write.whole(s.value)}")
+            else:
+                value = write.real(s.value)
+                write.emit(f"{self.names.of('scalar', s.name)} = {value}")
+        elif isinstance(s, Combine):
+            value = write.real(s.value)
+            write.emit(COMBINE[s.op].format(self.names.of("scalar", s.name), value))
+        elif isinstance(s, Extreme):
+            self._extreme(s)
+        else:
+            self._store(s)
+
+    def _header(self, line: str, body: Iterable[Statement]) -> None:
+        self.body.emit(line)
+        self.body.margin += "    "
+        self._block(body)
+        self.body.margin = self.body.margin[:-4]
+
+    def _range(self, loop: Loop) -> str:
+        if self.kernel.flat:
+            return f"range({self.names.of('size', 'size')})"
+        start = self._end("max", loop.starts)
+        stop = self._end("min", loop.stops)
+        return f"range({stop})" if start == "0" else f"range({start}, {stop})"
+
+    def _end(self, function: str, ends: tuple[Int, ...]) -> str:
+        """The greatest start or the least stop, without those that another one decides."""
+        texts = [self.body.integer(e) for e in self._deciding(function, ends)]
+        text = texts[0]
+        for other in texts[1:]:
+            text = f"{function}({text}, {other})"
+        return text
+
+    def _deciding(self, function: str, ends: tuple[Int, ...]) -> list[Int]:
+        kept: list[Int] = []
+        for end in dict.fromkeys(ends):
+            if any(self._decides(function, other, end) for other in kept):
+                continue
+            kept = [other for other in kept if not self._decides(function, end, other)] + [end]
+        return kept
+
+    def _decides(self, function: str, one: Int, other: Int) -> bool:
+        difference = (one - other if function == "max" else other - one).bounds(self.kernel.extents)
+        return difference is not None and is_nonnegative(difference[0])
+
+    def _extreme(self, s: Extreme) -> None:
+        value, place = self.names.unique("value"), self.body.integer(s.place)
+        best, found = self.names.of("scalar", s.best), self.names.of("index", s.name)
+        self.body.emit(f"{value} = {self.body.real(s.value)}")
+        better = ">" if s.op == "argmax" else "<"
+        self.body.emit(f"if {value} {better} {best} or (isnan({value}) and not isnan({best})):")
+        self.body.emit(f"    {best} = {value}")
+        self.body.emit(f"    {found} = {place}")
+
+    def _store(self, s: Store) -> None:
+        tensor = self.program.tensors[s.tensor]
+        value = self.body.whole(s.value) if tensor.dtype == "int" else self.body.real(s.value)
+        target = self.body.element(s.tensor, s.indices)
+        self.body.emit(COMBINE[s.op].format(target, value) if s.op else f"{target} = {value}")
