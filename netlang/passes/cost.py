@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import prod
 
 from netlang.diagnostics import fail
-from netlang.graph.expression import Apply, Expr, Read, Reduce, Select
+from netlang.graph.expression import All, Apply, Expr, IsZero, Read, Reduce, Select, walk
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Size
+from netlang.graph.integer import Modulo, Size
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope
 from netlang.passes.receptive import Fields, receptive_fields
 
@@ -142,11 +142,24 @@ def elements(node: Node, sizes: Mapping[str, int]) -> int:
 
 
 def multiply_adds(node: Node, sizes: Mapping[str, int]) -> int:
-    """Multiply-adds of a contraction, guards counted as if all held; 0 for anything else."""
+    """Multiply-adds of a contraction; 0 for anything else.
+
+    They are the places of the iteration space. Reads outside count (padding is multiplied too), but of the places that
+    exact division skips, as in a transposed convolution, only the share that divides.
+    """
     if not isinstance(node, Equation) or not is_contraction(node):
         return 0
     assert isinstance(node.body, Reduce)
-    return elements(node, sizes) * prod(extent.evaluate(sizes) for _, extent in node.body.ranges)
+    places = elements(node, sizes) * prod(extent.evaluate(sizes) for _, extent in node.body.ranges)
+    return -(-places // prod(_divisors(node.body.body)))
+
+
+def _divisors(e: Expr) -> list[int]:
+    """The divisors of the remainders that guards want to be zero."""
+    guards = (part.condition for part in walk(e) if isinstance(part, Select) and not _read_factors(part.otherwise))
+    conjuncts = {c for guard in guards for c in (guard.parts if isinstance(guard, All) else (guard,))}
+    atoms = {atom for c in conjuncts if isinstance(c, IsZero) for atom in c.value.atoms() if len(c.value.terms) == 1}
+    return [atom.divisor for atom in atoms if isinstance(atom, Modulo)]
 
 
 def is_contraction(node: Equation) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +14,32 @@ from netlang.graph.integer import fetch, index, integer, size
 from netlang.graph.nodes import Equation, Input, Origin, State, View
 from netlang.passes.cost import Cost, LayerCost, cost, is_contraction
 from netlang.passes.derive import derive
+from netlang.passes.elaborate import elaborate
 from netlang.passes.lift import lift
+from netlang.passes.modules import load_module, module_from_text
 from netlang.passes.objective import objective
 from netlang.passes.receptive import Field, receptive_fields
 from tests.draw.nets import Net, ints, lenet, resnet, twins
 
 NOWHERE = Origin(None)
+
+
+def elaborated(path: str) -> Graph:
+    module = load_module(str(Path(__file__).parents[2] / path))
+    return elaborate(module, module.nets()[0])
+
+
+def written(body: str) -> Graph:
+    """A net of an image of 3x16x16 whose output `y` the body defines."""
+    module = module_from_text(
+        "net Net:\n    input image[3, 16, 16]\n    output y\n    loss mean(k, i, j) y[k, i, j]^2\n    " + body + "\n"
+    )
+    return elaborate(module, module.nets()[0])
+
+
+def backward(graph: Graph) -> Graph:
+    batched = objective(lift(graph))
+    return derive(batched, next(iter(batched.objectives.values())), [p.name for p in graph.params])
 
 
 def layer(costs: Cost, name: str) -> LayerCost:
@@ -51,6 +72,12 @@ def test_lenet() -> None:
     assert costs.activation_bytes == 4 * costs.activations
 
 
+def test_lenet_as_written() -> None:
+    costs = cost(elaborated("examples/lenet5.net"))
+    assert (costs.net, costs.parameters, costs.macs, costs.activations) == ("LeNet5", 1_256_080, 6_522_000, 58_340)
+    assert [row.name for row in costs.layers] == [row.name for row in cost(lenet()).layers]
+
+
 def test_receptive_fields_of_lenet() -> None:
     costs = cost(lenet())
     fields = {row.name: sizes_of(row)[1:] for row in costs.layers}
@@ -72,9 +99,7 @@ def test_receptive_fields_of_lenet() -> None:
 
 def test_the_backward_pass_of_lenet_has_two_contractions_for_each_but_the_first() -> None:
     graph = lenet()
-    batched = objective(lift(graph))
-    derived = derive(batched, next(iter(batched.objectives.values())), [p.name for p in graph.params])
-    costs = cost(graph, derived)
+    costs = cost(graph, backward(graph))
     assert costs.backward_macs == 2 * 6_522_000 - 392_000
     assert {row.name: row.backward_macs for row in costs.layers if row.macs} == {
         "conv_1": 392_000,
@@ -82,6 +107,33 @@ def test_the_backward_pass_of_lenet_has_two_contractions_for_each_but_the_first(
         "dense_1": 2 * 1_225_000,
         "dense_2": 2 * 5_000,
     }
+
+
+def test_places_that_a_stride_skips_are_not_counted() -> None:
+    graph = written("y = image -> conv(8, 3, pad=1) -> conv(4, 2, stride=2)")
+    costs = cost(graph, backward(graph))
+    assert layer(costs, "conv_2").macs == 4 * 8 * 8 * 8 * 4
+    assert layer(costs, "conv_2").backward_macs == 2 * layer(costs, "conv_2").macs
+    graph = written("y = image -> conv_transpose(5, 2, stride=2)")
+    assert layer(cost(graph), "conv_transpose_1").macs == 3 * 16 * 16 * 5 * 4
+
+
+def test_grouped_and_dilated_convolutions() -> None:
+    costs = cost(written("y = image -> conv(6, 3, groups=3) -> conv(2, 3, dilation=2)"))
+    grouped, dilated = layer(costs, "conv_1"), layer(costs, "conv_2")
+    assert (grouped.parameters, grouped.macs) == (6 * 9 + 6, 6 * 14 * 14 * 9)
+    assert (dilated.parameters, dilated.macs) == (2 * 6 * 9 + 2, 2 * 10 * 10 * 6 * 9)
+    assert sizes_of(grouped) == [1, 3, 3]
+    assert sizes_of(dilated) == [3, 7, 7]
+
+
+def test_running_statistics_are_states_and_their_updates_cost_nothing() -> None:
+    costs = cost(written("y = image -> batchnorm -> conv(1, 16)"))
+    assert costs.states == 6
+    assert layer(costs, "batchnorm_1").activations == 3 * 16 * 16
+    assert layer(costs, "batchnorm_1").parameters == 6
+    assert sizes_of(layer(costs, "batchnorm_1")) == [1, 1, 1]
+    assert sizes_of(layer(costs, "conv_1")) == [3, 16, 16]
 
 
 def test_parameters_of_a_shared_instance_are_counted_once() -> None:
