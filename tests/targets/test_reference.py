@@ -310,6 +310,10 @@ def test_wrong_arrays_are_diagnosed() -> None:
     assert code({"x": np.ones(3), "y": np.ones(3)}) == "array-shape"
     assert code({}) == "size-unknown"
     assert code({}, only=["zz"]) == "unknown-name"
+    graph = graph_of(Input("label", dims(n), "int", HERE, "target", integer(4)))
+    for labels in ([0, 4], [-1, 0], [0.5, 1.0], [math.nan, 1.0]):
+        assert code({"label": np.array(labels)}) == "array-label"
+    assert evaluate(graph, {"label": np.array([3.0, 0.0])})["label"].dtype == np.int64
 
 
 def test_equal_seeds_give_equal_draws_and_streams_are_independent() -> None:

@@ -43,10 +43,14 @@ def evaluate(
     contraction over its whole index grid; without it, by `np.einsum` over the gathered factors: the same value to
     rounding, faster.
 
-    Raises `NetlangError` (`array-missing`, `array-shape`, `size-unknown`) where the arrays do not fit the graph, and
-    `InternalError` where an equation reads outside a tensor.
+    Raises `NetlangError` (`array-missing`, `array-shape`, `array-label`, `size-unknown`, `unknown-name`) where the
+    arrays do not fit the graph, and `InternalError` where an equation reads outside a tensor.
 
-    >>> evaluate(graph, {"x": np.array([1.0, 2.0])})["y"]  # doctest: +SKIP
+    >>> from netlang.passes.elaborate import elaborate
+    >>> from netlang.passes.modules import module_from_text
+    >>> module = module_from_text("net Double:\\n    input x[2]\\n    y = 2 * x\\n    output y\\n")
+    >>> evaluate(elaborate(module, module.nets()[0]), {"x": np.array([1.0, 2.0])})["y"]
+    array([2., 4.])
     """
     needed = set(graph.nodes) if only is None else _needed(graph, only, arrays)
     known = {name: value for name, value in arrays.items() if name in needed}
@@ -79,6 +83,15 @@ class _Evaluation:
                 node.origin.span,
                 help=f"give an array of shape {shape_text(node.shape)}",
             )
+        if isinstance(node, Input) and node.classes is not None:
+            classes = node.classes.evaluate(self.sizes)
+            if not np.all((array >= 0) & (array < classes) & (array == np.floor(array))):
+                fail(
+                    "array-label",
+                    f"the array for `{node.name}` has labels that are not whole numbers from 0 to {classes - 1}",
+                    node.origin.span,
+                    help=f"number the {classes} classes from 0",
+                )
         return array.astype(self.type_of(node))
 
     def value(self, node: Node) -> Array:
