@@ -1,0 +1,109 @@
+"""The example files: what they say, and the numbers that lectures give for them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from netlang.graph.graph import Graph
+from netlang.language.tree import Definition
+from netlang.passes.derive import derive
+from netlang.passes.elaborate import elaborate
+from netlang.passes.lift import lift
+from netlang.passes.modules import Module, load_module
+from netlang.passes.objective import objective
+from netlang.targets.reference import evaluate
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.net"))
+
+
+def read(name: str) -> tuple[Module, Definition]:
+    module = load_module(str(EXAMPLES[0].parent / name))
+    (net,) = module.nets()
+    return module, net
+
+
+def graph_of(name: str, *, training: bool = False) -> Graph:
+    module, net = read(name)
+    return elaborate(module, net, training=training)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_says_where_it_comes_from(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert len(first) > 20
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_elaborates_and_its_gradients_are_finite(path: Path) -> None:
+    graph = lift(graph_of(path.name, training=True))
+    if not graph.losses:
+        return
+    random = np.random.default_rng(0)
+    graph = objective(graph)
+    (target,) = graph.objectives.values()
+    derived = derive(graph, target, [p.name for p in graph.params])
+    start = evaluate(derived, {}, only=graph.initial.values())
+    arrays: dict[str, NDArray[Any]] = {name: start[node] for name, node in graph.initial.items()}
+    for role in ("input", "target"):
+        for node in graph.inputs(role):
+            shape = (2, *(extent.constant for extent in node.shape[1:]))
+            if node.classes is not None:
+                arrays[node.name] = random.integers(0, node.classes.constant, shape)
+            else:
+                arrays[node.name] = random.uniform(size=shape)
+    values = evaluate(derived, arrays, only=[target, *derived.gradients.values()], direct=False)
+    assert math.isfinite(values[target])
+    for parameter in graph.params:
+        gradient = values[derived.gradients[parameter.name]]
+        assert gradient.shape == arrays[parameter.name].shape
+        assert np.isfinite(gradient).all()
+
+
+def test_lenet_has_the_parameters_of_the_lecture() -> None:
+    graph = graph_of("lenet5.net")
+    counts = {p.name: math.prod(extent.constant for extent in p.shape) for p in graph.params}
+    assert counts == {
+        "conv_1.W": 500, "conv_1.b": 20, "conv_2.W": 25000, "conv_2.b": 50,
+        "dense_1.W": 1225000, "dense_1.b": 500, "dense_2.W": 5000, "dense_2.b": 10,
+    }  # fmt: skip
+    assert sum(counts.values()) == 1256080
+
+
+# --- circuits ------------------------------------------------------------------------------------------------------
+
+CIRCUITS: dict[str, tuple[dict[str, Any], float, dict[str, Any]]] = {
+    "circuit.net": ({"x": -2, "y": 5, "z": -4}, -12, {"x": -4, "y": -4, "z": 3}),
+    "sigmoid_neuron.net": (
+        {"w": [2, -3, -3], "x": [-1, -2]},
+        0.7311,
+        {"w": [-0.1966, -0.3932, 0.1966], "x": [0.3932, -0.5898]},
+    ),
+    "norm_squared.net": (
+        {"W": [[0.1, 0.5], [-0.3, 0.8]], "x": [0.2, 0.4]},
+        0.116,
+        {"W": [[0.088, 0.176], [0.104, 0.208]], "x": [-0.112, 0.636]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_values_and_gradients_of_a_circuit(name: str) -> None:
+    inputs, output, gradients = CIRCUITS[name]
+    graph = graph_of(name)
+    derived = derive(graph, graph.outputs["f"], list(gradients))
+    values = evaluate(derived, {k: np.array(v, dtype=np.float64) for k, v in inputs.items()})
+    assert float(values[graph.outputs["f"]]) == pytest.approx(output, abs=5e-5)
+    for wrt, expected in gradients.items():
+        np.testing.assert_allclose(values[derived.gradients[wrt]], expected, atol=5e-5)
+
+
+def test_examples_use_the_library_alone() -> None:
+    own = {d.name.id for path in EXAMPLES for d in read(path.name)[0].own if d.kind not in ("net", "train")}
+    assert not own
