@@ -122,10 +122,10 @@ def broadcast(left: tuple[Int, ...], right: tuple[Int, ...], span: Span, notes: 
     return tuple(out)
 
 
-def stretched(shape: tuple[Int, ...], at: Places) -> Places:
-    """Where in a tensor of `shape` the place `at` of the broadcast result reads."""
-    last = at[len(at) - len(shape) :]
-    return tuple(ZERO if n == ONE else i for i, n in zip(last, shape, strict=True))
+def stretched(shape: tuple[Int, ...], whole: tuple[Int, ...], at: Places) -> Places:
+    """Where in a tensor of `shape` the place `at` of its broadcast to the shape `whole` reads."""
+    skip = len(whole) - len(shape)
+    return tuple(ZERO if m != n else i for i, m, n in zip(at[skip:], shape, whole[skip:], strict=True))
 
 
 def elementwise(function: Callable[..., Expr], tensors: Sequence[Tensor], span: Span, dtype: str = "real") -> Tensor:
@@ -136,7 +136,7 @@ def elementwise(function: Callable[..., Expr], tensors: Sequence[Tensor], span: 
     shapes = [t.shape for t in tensors]
     return Tensor(
         shape,
-        lambda at: function(*(t.element(stretched(s, at)) for t, s in zip(tensors, shapes, strict=True))),
+        lambda at: function(*(t.element(stretched(s, shape, at)) for t, s in zip(tensors, shapes, strict=True))),
         dtype,
     )
 
@@ -268,7 +268,7 @@ def comparison(op: str, left: Value, right: Value, span: Span) -> bool | Truth:
             return decided
     a, b = to_tensor(left, span), to_tensor(right, span)
     shape = broadcast(a.shape, b.shape, span)
-    return Truth(shape, lambda at: compare(op, a.element(stretched(a.shape, at)), b.element(stretched(b.shape, at))))
+    return Truth(shape, lambda at: compare(op, a.element(stretched(a.shape, shape, at)), b.element(stretched(b.shape, shape, at))))
 
 
 def _decide(op: str, difference: Int) -> bool | None:
@@ -299,7 +299,7 @@ def _join(gather: Callable[..., object], left: Value, right: Value, span: Span) 
     shape = broadcast(a.shape, b.shape, span)
     return Truth(
         shape,
-        lambda at: gather((a.element(stretched(a.shape, at)), b.element(stretched(b.shape, at)))),  # type: ignore[arg-type,return-value]
+        lambda at: gather((a.element(stretched(a.shape, shape, at)), b.element(stretched(b.shape, shape, at)))),  # type: ignore[arg-type,return-value]
     )
 
 
@@ -316,9 +316,9 @@ def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Ten
     return Tensor(
         shape,
         lambda at: select(
-            condition.element(stretched(condition.shape, at)),
-            then.element(stretched(then.shape, at)),
-            otherwise.element(stretched(otherwise.shape, at)),
+            condition.element(stretched(condition.shape, shape, at)),
+            then.element(stretched(then.shape, shape, at)),
+            otherwise.element(stretched(otherwise.shape, shape, at)),
         ),
         dtype,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from netlang.diagnostics import Diagnostic, NetlangError, Span, fail, listing, nearest
 from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read, add, const, is_zero, mul, select, sub, substitute
@@ -271,18 +272,17 @@ class Elaborator:
         value = to_tensor(self.evaluate.complete(s.value, frame), s.value.span)
         if broadcast(value.shape, state.shape, s.span) != state.shape:
             fail("shape-mismatch", f"`{s.name.id}` {state.describe()}, its next value {value.describe()}", s.value.span)
-        shape = value.shape
-        full = Tensor(state.shape, lambda at: value.element(stretched(shape, at)))
-        assert state.node is not None
-        path = self.builder.unused(f"{state.node}.next")
+        full = Tensor(state.shape, lambda at: value.element(stretched(value.shape, state.shape, at)))
+        assert state.slot is not None
+        path = self.builder.unused(f"{state.slot}.next")
         after = self.builder.equation(path, full, Origin(s.span, frame.scope))
-        self.builder.updates[state.node] = path
-        frame.names[s.name.id] = Tensor(after.shape, after.element, "real", state.node)
+        self.builder.updates[state.slot] = path
+        frame.names[s.name.id] = replace(after, slot=state.slot)  # from here on the name means the next value
 
     def updatable(self, name: tree.Name, found: Value | None, frame: Frame) -> Tensor:
         if found is None:
             self.evaluate.unknown(name, Context(frame, frame.indices, []))
-        node = self.builder.nodes.get(found.node) if isinstance(found, Tensor) and found.node else None
+        node = self.builder.nodes.get(found.slot) if isinstance(found, Tensor) and found.slot else None
         if not isinstance(node, State) and not (frame.kind == "optimizer" and isinstance(node, Param)):
             fail(
                 "not-a-state",
@@ -401,6 +401,10 @@ class Elaborator:
             if not holds:
                 return Absent(item.name)
         shape = self.dims(item.dims or (), frame)
+        if frame.kind == "optimizer":  # a state for each weight, in the shape of the weight
+            weight = frame.names[frame.weight]
+            assert isinstance(weight, Tensor)
+            shape = weight.shape
         origin = Origin(item.span, frame.owner if kind in ("param", "state") else frame.scope)
         maker = f"`{item.name}` at {item.span.line}:{item.span.column}"
         if item.init is None and kind in ("param", "noise", "state"):
@@ -454,7 +458,7 @@ class Elaborator:
         following = self.builder.updates.get(path)
         if following is None:
             return node_tensor(node, None, maker)
-        return Tensor(node.shape, lambda at: Read(following, at), "real", path, None, maker)
+        return replace(node_tensor(self.builder.nodes[following], None, maker), slot=path)
 
     def dims(self, dims: Sequence[tree.Expression], frame: Frame) -> tuple[Int, ...]:
         out: list[Int] = []
@@ -536,8 +540,7 @@ class Elaborator:
             value = self.draw_expression(statement.values[0], shape, inner, origin, stream, per_example)
         if broadcast(value.shape, shape, e.span) != shape:
             fail("shape-mismatch", f"the initial value {value.describe()}, not {shape_text(shape)}", e.span)
-        own = value.shape
-        return Tensor(shape, lambda at: value.element(stretched(own, at)))
+        return Tensor(shape, lambda at: value.element(stretched(value.shape, shape, at)))
 
     def is_value(self, name: tree.Name, frame: Frame) -> bool:
         return name.id in frame.later or "." in name.id or name.id in ("inf", "pi")

@@ -92,6 +92,7 @@ class Frame:
     used: set[str] = field(default_factory=set)
     inputs: list[str] = field(default_factory=list)
     indices: Indices = field(default_factory=Indices)
+    weight: str = ""  # of an optimizer: the name of its first parameter
     round: int | None = None  # the value of the loop variable, inside a `for`
 
     def path(self, name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from netlang.diagnostics import Span
 from netlang.graph.expression import Condition, Expr, Read, whole
 from netlang.graph.integer import Index, Int, fetch, index
-from netlang.graph.nodes import Node
+from netlang.graph.nodes import Node, Param, State
 from netlang.graph.text import shape_text
 from netlang.language.tree import Definition
 
@@ -19,8 +19,8 @@ Places = tuple[Int, ...]
 class Tensor:
     """A tensor as a function from places to scalar expressions; nothing is stored until it is named.
 
-    `node` is the node that it reads, where it is exactly one; `maker` says where it came from, for messages; `bound`
-    is the exclusive upper bound of an integer tensor.
+    `node` is the node that it reads, where it is exactly one; `slot` the state or parameter whose present value it is;
+    `maker` says where it came from, for messages; `bound` is the exclusive upper bound of an integer tensor.
     """
 
     shape: tuple[Int, ...]
@@ -29,6 +29,7 @@ class Tensor:
     node: str | None = None
     bound: Int | None = None
     maker: str = ""
+    slot: str | None = None
 
     @property
     def rank(self) -> int:
@@ -96,7 +97,8 @@ def node_tensor(node: Node, bound: Int | None = None, maker: str = "") -> Tensor
         assert bound is not None
         limit = bound
         return Tensor(node.shape, lambda at: whole(fetch(node.name, at, limit)), "int", node.name, bound, maker)
-    return Tensor(node.shape, lambda at: Read(node.name, at), "real", node.name, None, maker)
+    slot = node.name if isinstance(node, Param | State) else None
+    return Tensor(node.shape, lambda at: Read(node.name, at), "real", node.name, None, maker, slot)
 
 
 class Names:

@@ -1,0 +1,165 @@
+"""The training step as equations: penalties, objectives, gradients and the optimizers' updates join the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from netlang.diagnostics import fail, nearest
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, add, const, div, mul, power, read
+from netlang.graph.graph import Graph
+from netlang.graph.integer import index
+from netlang.graph.nodes import Input, Origin, Param
+from netlang.language import tree
+from netlang.passes.arithmetic import to_tensor
+from netlang.passes.derive import derive
+from netlang.passes.elaborate import Elaborator
+from netlang.passes.evaluate import Frame
+from netlang.passes.modules import Module
+from netlang.passes.objective import objective
+from netlang.passes.recipe import Applied, Goal, Recipe
+from netlang.passes.values import Tensor, Value, node_tensor
+
+CLOCK = ("step", "epoch", "steps", "epochs")  # scalars that the training loop gives
+
+
+def add_penalties(graph: Graph, module: Module, recipe: Recipe) -> tuple[Graph, tuple[str, ...]]:
+    """Add a scalar node for each penalty and parameter; returns their names.
+
+    A penalty is over the parameters that it names, or over all weights, that is parameters of two dimensions or more:
+    biases and scales are left alone.
+    """
+    elaborator = Elaborator(module, graph.name, training=True, graph=graph)
+    names: list[str] = []
+    for penalty in recipe.penalties:
+        params = chosen(graph, penalty.over) if penalty.over else [p for p in graph.params if len(p.shape) > 1]
+        for param in params:
+            frame = Frame(module.home(penalty.definition), "penalty", penalty.definition.name.id, "", "", True)
+            elaborator.bind(penalty.definition, [node_tensor(param), *penalty.positional], penalty.named, frame, penalty.span)
+            value = to_tensor(elaborator.body(penalty.definition.body, frame) or 0, penalty.span)
+            if value.shape:
+                fail("loss-not-scalar", f"the penalty `{penalty.definition.name.id}` {value.describe()}, not a single number", penalty.span)
+            name = elaborator.builder.unused(f"{param.name}.{penalty.definition.name.id}")
+            elaborator.builder.equation(name, value, Origin(penalty.span, param.origin.scope))
+            names.append(name)
+    nodes = list(elaborator.builder.nodes.values())
+    return graph.evolve(nodes), tuple(names)
+
+
+def add_objectives(graph: Graph, module: Module, recipe: Recipe) -> Graph:
+    """Add penalties and one objective for each goal."""
+    graph, penalties = add_penalties(graph, module, recipe)
+    for goal in recipe.goals:
+        for loss in goal.losses:
+            if loss not in graph.losses:
+                fail("unknown-name", f"`{graph.name}` has no loss `{loss}`", goal.optimizer.span, help=nearest(loss, graph.losses))
+    groups = {g.name if not g.losses else f"{g.name}.objective": g.losses or tuple(graph.losses) for g in recipe.goals}
+    return objective(graph, groups, penalties)
+
+
+def add_updates(graph: Graph, module: Module, recipe: Recipe) -> Graph:
+    """Differentiate each objective by the parameters of its goal and add the optimizer's updates."""
+    for goal, target in zip(recipe.goals, graph.objectives.values(), strict=True):
+        params = chosen(graph, goal.over) if goal.over else list(graph.params)
+        if not params:
+            fail("nothing-to-train", f"`{graph.name}` has no parameters", recipe.span, help="add a layer or a `param`")
+        graph = derive(graph, target, [p.name for p in params])
+        gradients = {p.name: graph.gradients[p.name] for p in params}
+        graph = _Updates(graph, module, recipe, goal).add(params, gradients)
+    return graph
+
+
+def chosen(graph: Graph, names: Sequence[tree.Name]) -> list[Param]:
+    """The parameters that are named, or that belong to a named instance."""
+    found: dict[str, Param] = {}
+    for name in names:
+        matching = [p for p in graph.params if p.name == name.id or p.name.startswith(f"{name.id}.")]
+        if not matching:
+            owners = {p.name.rsplit(".", 1)[0] for p in graph.params}
+            known = [*(p.name for p in graph.params), *owners]
+            fail("unknown-name", f"no parameter is called `{name.id}`", name.span, help=nearest(name.id, known))
+        found |= {p.name: p for p in matching}
+    return list(found.values())
+
+
+class _Updates:
+    """Adds the updates of one goal."""
+
+    def __init__(self, graph: Graph, module: Module, recipe: Recipe, goal: Goal) -> None:
+        self.graph, self.module, self.recipe, self.goal = graph, module, recipe, goal
+        self.elaborator = Elaborator(module, graph.name, training=True, graph=graph)
+        self.builder = self.elaborator.builder
+        self.clock = {name: self.input(name) for name in CLOCK}
+
+    def input(self, name: str) -> Tensor:
+        path = f"clock.{name}"
+        node = self.builder.nodes.get(path) or self.builder.add(Input(path, (), "real", Origin(None), "clock"))
+        return node_tensor(node)
+
+    def add(self, params: Sequence[Param], gradients: dict[str, str]) -> Graph:
+        optimizer = self.goal.optimizer
+        scale = self.clipping(gradients)
+        rate = self.rate(optimizer)
+        for param in params:
+            gradient = node_tensor(self.builder.nodes[gradients[param.name]])
+            self.update(param, gradient if scale is None else _scaled(gradient, scale), rate)
+        nodes = list(self.builder.nodes.values())
+        return self.graph.evolve(nodes, updates=self.builder.updates, initial=self.builder.initial)
+
+    def update(self, param: Param, gradient: Tensor, rate: Tensor | None) -> None:
+        optimizer = self.goal.optimizer
+        definition = optimizer.definition
+        weight, slope = (p.name for p in definition.parameters[:2])
+        frame = Frame(
+            self.module.home(definition), "optimizer", definition.name.id, param.name, f"{param.name}.optimizer", False
+        )
+        frame.names |= self.clock
+        frame.names |= {weight: node_tensor(param), slope: gradient}
+        frame.weight = weight
+        self.elaborator.bind(definition, optimizer.positional, optimizer.named, frame, optimizer.span, skip=2)
+        if rate is not None:
+            frame.names["lr"] = rate
+        self.elaborator.body(definition.body, frame)
+
+    def rate(self, optimizer: Applied) -> Tensor | None:
+        """The learning rate under the schedule, as a scalar node; None without a schedule."""
+        schedule = self.recipe.schedule
+        if schedule is None:
+            return None
+        definition = schedule.definition
+        own = Frame(self.module.home(optimizer.definition), "optimizer", optimizer.definition.name.id, "", "", True)
+        self.elaborator.bind(optimizer.definition, optimizer.positional, optimizer.named, own, optimizer.span, skip=2)
+        if "lr" not in own.names:
+            fail("bad-setting", f"`{optimizer.definition.name.id}` has no rate `lr` to schedule", schedule.span)
+        frame = Frame(self.module.home(definition), "schedule", definition.name.id, "", "", True)
+        frame.names |= self.clock
+        rate: Value = own.names["lr"]
+        self.elaborator.bind(definition, [rate, *schedule.positional], schedule.named, frame, schedule.span)
+        value = to_tensor(self.elaborator.body(definition.body, frame) or 0, schedule.span)
+        if value.shape:
+            fail("loss-not-scalar", f"the schedule `{definition.name.id}` {value.describe()}, not a single number", schedule.span)
+        name = self.builder.unused("learning_rate")
+        return self.builder.equation(name, value, Origin(schedule.span))
+
+    def clipping(self, gradients: dict[str, str]) -> Expr | None:
+        """The factor that brings the norm of all gradients together down to the limit (Pascanu et al., 2013)."""
+        limit = self.recipe.clip
+        if limit is None:
+            return None
+        squares: list[Expr] = []
+        for name, gradient in gradients.items():
+            node = self.builder.nodes[gradient]
+            ranges = tuple((f"i{k}", n) for k, n in enumerate(node.shape))
+            body: Expr = power(Read(gradient, tuple(index(i) for i, _ in ranges)), 2)
+            total = Tensor((), lambda at, r=ranges, b=body: Reduce("sum", r, b) if r else b)  # type: ignore[misc]
+            path = self.builder.unused(f"{name}.square")
+            self.builder.equation(path, total, Origin(None))
+            squares.append(read(path))
+        norm = power(add(*squares), 0.5)
+        factor = Tensor((), lambda at: Apply("min", (Const(1.0), div(const(limit), norm))))
+        path = self.builder.unused("clip")
+        self.builder.equation(path, factor, Origin(None))
+        return read(path)
+
+
+def _scaled(gradient: Tensor, scale: Expr) -> Tensor:
+    return Tensor(gradient.shape, lambda at: mul(scale, gradient.element(at)))
