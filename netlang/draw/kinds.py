@@ -1,0 +1,63 @@
+"""What kind of computation a node is, read off its equation: the colour of its box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netlang.draw.style import PAINTS
+from netlang.graph.expression import Apply, Compare, Const, Expr, Read, Reduce, Select, Whole, operands, walk
+from netlang.graph.graph import Graph
+from netlang.graph.nodes import Equation, Extern, Input, Node, Param, Random, State, View
+
+
+def learned(graph: Graph) -> frozenset[str]:
+    """The tensors computed from parameters alone, the parameters among them."""
+    given = graph.descendants(n.name for n in graph if isinstance(n, Input | Random | State))
+    return frozenset(graph.descendants(n.name for n in graph.params) - given)
+
+
+def kind(node: Node, weights: frozenset[str]) -> str:
+    """The key in `PAINTS` of a node; `weights` are the tensors that `learned` gives."""
+    if isinstance(node, Equation):
+        return _equation(node.body, weights)
+    if isinstance(node, Input):
+        return "target" if node.role == "target" else "terminal"
+    named = {View: "movement", Param: "param", State: "state", Random: "random", Extern: "extern"}
+    return named[type(node)]
+
+
+def leading(kinds: Iterable[str]) -> str:
+    """The kind that a block of several nodes is painted by."""
+    found = set(kinds)
+    return next((k for k in PAINTS if k in found), "movement")
+
+
+def factors(body: Expr) -> tuple[Expr, ...]:
+    """The factors that are summed, guards and constants taken away."""
+    while isinstance(body, Select):
+        body = body.then
+    parts = body.args if isinstance(body, Apply) and body.op == "mul" else (body,)
+    return tuple(p for p in parts if not isinstance(p, Const))
+
+
+def is_contraction(body: Expr) -> bool:
+    """True for a sum of products of two or more different reads."""
+    if not (isinstance(body, Reduce) and body.op == "sum"):
+        return False
+    found = factors(body.body)
+    return len(found) > 1 and all(isinstance(_unguarded(f), Read) for f in found)
+
+
+def _unguarded(e: Expr) -> Expr:
+    return _unguarded(e.then) if isinstance(e, Select) else e
+
+
+def _equation(body: Expr, weights: frozenset[str]) -> str:
+    if is_contraction(body):
+        return "contraction" if weights & set(operands(body)) else "product"
+    if isinstance(body, Reduce):
+        return "reduction"
+    if any(isinstance(part, Apply | Whole | Compare) for part in walk(body)):
+        return "elementwise"
+    # values only change place; a row looked up in a table of parameters is a product with a one-hot vector
+    return "contraction" if weights & set(operands(body)) else "movement"
