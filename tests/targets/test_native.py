@@ -164,6 +164,32 @@ def entry(memory, sizes):
     assert y.tolist() == [0, 0, 0, *(np.array([0, 1, 4]) @ x.reshape(3, 4)).tolist()]
 
 
+@pytest.mark.parametrize("lead", ["", "    for k in range(1):\n        k\n"])
+def test_entries_compute_sizes_with_and_without_numba(cache, lead):
+    source = f"""
+def keep(i: i64, a: real, k: i64, y: real[:], table: i64[:]):
+    y[i] = a + k + table[0]
+
+def entry(memory, sizes):
+{lead}    n = sizes[0] - 10
+    half = n // 2
+    y = 3
+    keep(0, 0.5, n // 4, real(memory, 0), sizes)
+    keep(1, 2, n % 4, real(memory, 0), sizes)
+    keep(0, -1.5, half * n + y, offset(real(memory, 0), 2), sizes)
+    keep(3, n, (n - 1) // 3 % 5, real(memory, 0), memory)
+    return
+"""
+    entry = compile_module(source, ["entry"], cache=cache).entry("entry")
+    for n in (-7, -4, 0, 5, 8):
+        y = np.zeros(4, np.float32)
+        memory = table(y)
+        entry(memory, np.array([n + 10]))
+        s = n + 10
+        expected = [0.5 + n // 4 + s, 2 + n % 4 + s, -1.5 + n // 2 * n + 3 + s, n + (n - 1) // 3 % 5 + memory[0]]
+        np.testing.assert_allclose(y, np.array(expected, np.float32), rtol=1e-6)
+
+
 def test_branches_selections_and_loops_left_early(cache):
     x = np.array([3, -1, 4, -1, 5], np.float32)
     y = np.zeros(3, np.float32)
@@ -302,7 +328,11 @@ def entry(memory, sizes):
         ("def k(x):\n    x = 1\ndef entry(memory, sizes):\n    k(1)", "parameter `x` of `k` has no known type"),
         ("def entry(memory, sizes):\n    for k in sizes:\n        k", "line 2 loops over something that is no `range`"),
         ("def entry(memory, sizes):\n    for k in range(5, 0, -1):\n        k", "a step is a positive literal"),
-        ("def entry(memory, sizes):\n    unknown(sizes[0])", "unknown"),
+        ("def entry(memory, sizes):\n    unknown(sizes[0])", "no kernel `unknown` above"),
+        ("def entry(memory, sizes):\n    for i in range(2):\n        unknown(sizes[0])", "unknown"),
+        ("def k(x: f32[:]):\n    x[0] = 0\ndef entry(memory, sizes):\n    k(f64(memory, 0))", "not of the parameter's"),
+        ("def k(x: f32[:]):\n    x[0] = 0\ndef entry(memory, sizes):\n    k()", "`k` takes 1 arguments, not 0"),
+        ("def k(n: i64):\n    n\ndef entry(memory, sizes):\n    k(m)", "`m` is not an integer"),
         ("def entry(memory, sizes):\n    exp(memory)", "exp"),
         ("def entry(memory, sizes):\n    sizes[", "line 2"),
     ],

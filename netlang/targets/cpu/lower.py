@@ -1,15 +1,4 @@
-"""From generated Python source to one LLVM module: Numba types and lowers, without its dispatcher or run time.
-
-A *generated module* is Python text made of functions and nothing else. Every parameter of a *kernel* is annotated with
-its type: `i64`, `f32`, `f64` or `real` (the module's dtype) for a scalar, and `real[:]`, `f32[:]`, `f64[:]`, `i64[:]`,
-`i32[:]` or `u8[:]` for a pointer. A pointer written `real[:]` promises that the memory it reaches overlaps no other
-argument's, except that an elementwise kernel may read and write the same place at the same index; `overlap(real[:])`
-promises nothing. *Entries* are functions of `(memory, sizes)`, both pointers to `int64`: they take typed pointers from
-addresses with `real(memory, 3)` and call kernels. Kernels return nothing, and may call kernels defined above them.
-
-What the text may name is `netlang.targets.cpu.intrinsics.names`. Two rules differ from plain Python: a float literal
-has the module's dtype, and an integer that meets a float takes the float's type (so nothing becomes a double by
-chance). Indexing `x[i]` neither wraps nor checks bounds. Names beginning `next_`, `stop_` or `constant_` are taken.
+"""From a generated module to LLVM code: Numba types and lowers, without its dispatcher or run time.
 
 Only the passes of Numba that plain loops over scalars need are run, with only the declarations that they need; what was
 found for an operator on given types is remembered; and all functions are lowered into a single LLVM module, which is
@@ -18,12 +7,10 @@ parsed and optimized once. A kernel of two or three loops costs about 12 ms here
 
 from __future__ import annotations
 
-import ast
 import gc
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,7 +33,9 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, T
 
 from netlang.diagnostics import InternalError
 from netlang.targets.cpu import intrinsics
+from netlang.targets.cpu.entry import is_straight, lower_straight
 from netlang.targets.cpu.intrinsics import Intrinsic
+from netlang.targets.cpu.source import Function, Parameter, read
 
 FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # never nnan or ninf: what is not finite must behave
 ARITHMETIC = frozenset(
@@ -63,15 +52,21 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
 
     Raises `InternalError` where the text is not a generated module or does not type: it comes from our generator.
     """
-    functions = _functions(source, entries, dtype)
+    functions = read(source, entries, dtype)
+    wrapped = []
     with global_compiler_lock, _no_collection():
         typing_context = KernelTyping()
         target = KernelTarget(typing_context)
-        for function, parameters in functions:
-            _lower_function(typing_context, target, function, parameters)
         module = target.codegen().module
+        for function in functions:
+            if function.is_entry and is_straight(function):
+                lower_straight(function, module)
+                continue
+            _lower_function(typing_context, target, function)
+            if function.is_entry:
+                wrapped.append(function.name)
         fastmathpass.rewrite_module(module, FastMathOptions(FLAGS))
-    return "\n".join([str(module), *map(_export, entries)])
+    return "\n".join([str(module), *map(_export, wrapped)])
 
 
 @contextmanager
@@ -231,156 +226,34 @@ class KernelCompiler(CompilerBase):  # type: ignore[misc]
         return [passes]
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter's Numba type, and whether it is a pointer that promises to overlap no other."""
-
-    type: Any
-    exclusive: bool = False
-
-
-def _functions(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> list[tuple[Any, list[Parameter]]]:
-    """The Python functions of a generated module with their parameters, in order of definition."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        raise InternalError("a generated module", f"line {error.lineno}: {error.msg}") from error
-    address_table = Parameter(types.CPointer(types.int64))
-    parameters = {}
-    for node in tree.body:
-        if not isinstance(node, ast.FunctionDef) or not _plain(node):
-            raise InternalError("a generated module", f"line {node.lineno} is not a plain function")
-        if node.name in entries:
-            parameters[node.name] = [address_table for _ in node.args.args]
-        else:
-            parameters[node.name] = [_parameter(node.name, a, dtype) for a in node.args.args]
-        for argument in node.args.args:
-            argument.annotation = None
-    if missing := [name for name in entries if len(parameters.get(name, ())) != 2]:
-        raise InternalError("a generated module", f"no entry `{missing[0]}(memory, sizes)`")
-    constants = _Constants(dtype)
-    tree = _CountedLoops().visit(constants.visit(tree))
-    namespace = {**intrinsics.names(dtype), **constants.values, "__builtins__": {}}
-    code = compile(ast.fix_missing_locations(tree), "<netlang kernels>", "exec")
-    exec(code, namespace)  # noqa: S102 - our generator's text; with plain definitions only, nothing in it runs here
-    return [(namespace[name], found) for name, found in parameters.items()]
-
-
-def _plain(node: ast.FunctionDef) -> bool:
-    """Whether defining the function evaluates nothing: no decorators, defaults, or other than positional parameters."""
-    found = node.args
-    rest = (found.defaults, found.kw_defaults, found.kwonlyargs, found.posonlyargs, found.vararg, found.kwarg)
-    return not (node.decorator_list or node.returns or any(rest))
-
-
-def _parameter(kernel: str, argument: ast.arg, dtype: np.dtype[Any]) -> Parameter:
-    """The type that an annotation writes: `f32`, `f32[:]` or `overlap(f32[:])`."""
-    real = intrinsics.real_name(dtype)
-    match argument.annotation:
-        case ast.Name(id=name):
-            scalar = intrinsics.ELEMENTS.get(real if name == "real" else name)
-            if scalar is not None:
-                return Parameter(scalar)
-        case ast.Subscript(value=ast.Name(id=name), slice=ast.Slice(lower=None, upper=None, step=None)):
-            element = intrinsics.ELEMENTS.get(real if name == "real" else name)
-            if element is not None:
-                return Parameter(types.CPointer(element), exclusive=True)
-        case ast.Call(func=ast.Name(id="overlap"), args=[pointer]):
-            inner = _parameter(kernel, ast.arg(argument.arg, pointer), dtype)
-            return Parameter(inner.type)
-    raise InternalError("a generated module", f"parameter `{argument.arg}` of `{kernel}` has no known type")
-
-
-class _Constants(ast.NodeTransformer):
-    """Makes every float literal a named constant of the module's dtype (a bare literal would be a float64 to Numba)."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.values: dict[str, Any] = {}
-
-    def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        if not isinstance(node.value, float):
-            return node
-        name = f"constant_{node.value.hex()}"
-        self.values[name] = self.dtype.type(node.value)
-        return ast.copy_location(ast.Name(name, ast.Load()), node)
-
-
-class _CountedLoops(ast.NodeTransformer):
-    """Turns `for i in range(a, b, step)` into a `while` over an integer.
-
-    Numba's range objects would do, but their iterators cost four times the LLVM code of a comparison and an addition.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def visit_For(self, node: ast.For) -> list[ast.stmt]:
-        self.generic_visit(node)
-        match node:
-            case ast.For(target=ast.Name(id=index), iter=ast.Call(func=ast.Name(id="range"), args=bounds), orelse=[]):
-                start, stop, step = _bounds(bounds)
-            case _:
-                raise InternalError("a generated module", f"line {node.lineno} loops over something that is no `range`")
-        match step:
-            case ast.Constant(value=int(size)) if size > 0:
-                pass
-            case _:
-                raise InternalError("a generated module", f"line {node.lineno}: a step is a positive literal")
-        self.count += 1
-        lead: list[ast.stmt] = []
-        following = f"next_{self.count}"
-        if not isinstance(stop, ast.Constant):
-            lead = [_assign(f"stop_{self.count}", stop)]
-            stop = _name(f"stop_{self.count}")
-        advance = [
-            _assign(index, _name(following)),
-            _assign(following, ast.BinOp(_name(following), ast.Add(), step)),
-        ]
-        test = ast.Compare(_name(following), [ast.Lt()], [stop])
-        loop = ast.While(test, [*advance, *node.body], [])
-        return [ast.copy_location(each, node) for each in (*lead, _assign(following, start), loop)]
-
-
-def _bounds(arguments: list[ast.expr]) -> tuple[ast.expr, ast.expr, ast.expr]:
-    """The start, stop and step of `range(...)`."""
-    if len(arguments) == 1:
-        return ast.Constant(0), arguments[0], ast.Constant(1)
-    start, stop, *rest = arguments
-    return start, stop, rest[0] if rest else ast.Constant(1)
-
-
-def _name(name: str) -> ast.Name:
-    return ast.Name(name, ast.Load())
-
-
-def _assign(name: str, value: ast.expr) -> ast.stmt:
-    return ast.Assign([ast.Name(name, ast.Store())], value)
-
-
-def _lower_function(typing_context: Any, target: Any, function: Any, parameters: list[Parameter]) -> None:
+def _lower_function(typing_context: Any, target: Any, function: Function) -> None:
     flags = Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True
     flags.error_model = "numpy"
-    library = target.codegen().create_library(function.__name__)
-    arguments = tuple(p.type for p in parameters)
+    library = target.codegen().create_library(function.name)
+    arguments = tuple(_type(p) for p in function.parameters)
     compiler = KernelCompiler(typing_context, target, library, arguments, None, flags, {})
     try:
-        result = compiler.compile_extra(function)
+        result = compiler.compile_extra(function.python)
     except Exception as error:  # Numba raises its own errors, and on text that it does not foresee any other
-        raise InternalError(f"lowering of `{function.__name__}`", str(error)) from error
+        raise InternalError(f"lowering of `{function.name}`", str(error)) from error
     descriptor = result.fndesc
-    template = typing.make_concrete_template(function.__name__, function, [result.signature])
-    typing_context.insert_user_function(function, template)
-    target.insert_user_function(function, descriptor)
+    template = typing.make_concrete_template(function.name, function.python, [result.signature])
+    typing_context.insert_user_function(function.python, template)
+    target.insert_user_function(function.python, descriptor)
     lowered = target.codegen().module.get_global(descriptor.llvm_func_name)
     lowered.linkage = "internal"
     lowered.attributes.add("noinline")
-    for argument, parameter in zip(lowered.args[2:], parameters, strict=True):
+    for argument, parameter in zip(lowered.args[2:], function.parameters, strict=True):
         if parameter.exclusive:
             argument.add_attribute("noalias")
+
+
+def _type(parameter: Parameter) -> Any:
+    element = intrinsics.ELEMENTS[parameter.element]
+    return types.CPointer(element) if parameter.pointer else element
 
 
 def _export(entry: str) -> str:

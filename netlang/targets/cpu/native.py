@@ -23,7 +23,7 @@ from netlang.targets.cpu.cache import ObjectCache, directory, key
 from netlang.targets.cpu.optimize import Machine
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-COMPILER = ("lower.py", "intrinsics.py", "elementary.py", "optimize.py", "native.py")
+COMPILER = ("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "optimize.py", "native.py")
 
 
 def compile_module(
@@ -34,7 +34,7 @@ def compile_module(
     cpu: str = "native",
     cache: ObjectCache | None = None,
 ) -> NativeModule:
-    """Compile a generated module (see `lower` for what its text may be), or find it compiled.
+    """Compile a generated module (see `source` for what its text may be), or find it compiled.
 
     `entries` are the functions of `(memory, sizes)` to export; `dtype`, float32 or float64, is what `real` stands for;
     `cpu` is `native` or an LLVM processor name of the host's architecture. Raises `InternalError` on text that is not a
