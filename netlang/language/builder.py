@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from netlang.diagnostics import Source, Span, fail
 from netlang.language import tree
-from netlang.language.layout import DEPTH, Token, too_deep
+from netlang.language.layout import BLOCKS, DEPTH, Token, too_deep
 from netlang.language.slips import misplaced
 
 # What may stand in the body of each kind of definition.
@@ -27,7 +27,6 @@ _ALLOWED = {
     "initializer": _PURE | {"noise"},
     "train": {"Setting", "Minimize"},
 }
-_BLOCKS_ONLY = ("net", "layer", "optimizer")
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 _LARGEST = 2**63 - 1
@@ -229,11 +228,12 @@ class Builder:
     def compare(self, parts: list[Any]) -> tree.Binary:
         left, op, _ = parts
         if isinstance(left, tree.Binary) and left.op in _COMPARISONS and not _grouped(left):
+            shown = f"{left.span.text} and {left.right.span.text} {op.text} ..."
             fail(
                 "chained-comparison",
                 "comparisons do not chain",
                 Span(self._source, op.start, op.end),
-                help=f"write `{left.span.text} and {left.right.span.text} {op.text} ...`",
+                help=f"write `{shown}`" if len(shown) < 80 and "\n" not in shown else "join two comparisons with `and`",
             )
         return self.binary(parts)
 
@@ -430,7 +430,7 @@ class Builder:
 
     def inline(self, parts: list[Any]) -> tree.Definition:
         kind, name, parameters, equals, value, doc, _ = parts
-        if kind.kind in _BLOCKS_ONLY:
+        if kind.kind in BLOCKS:
             fail(
                 "block-needed",
                 f"a {kind.text} is not one expression",

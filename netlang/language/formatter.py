@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice
+from typing import TypeVar
 
 from netlang.diagnostics import Source
 from netlang.language import tree
 from netlang.language.folding import fold
-from netlang.language.notation import ITEM, LOOSEST, OR, PIPE, STAGE, Writer, quoted
+from netlang.language.notation import ITEM, LOOSEST, OPERATOR, OR, PIPE, STAGE, Writer, quoted
 from netlang.language.parser import parse
 
 _STEP = 4
@@ -118,13 +118,15 @@ class _Formatter:
         The span of the first starts at the keyword, that of a later one after it.
         """
         found: list[tree.Objective] = []
-        for statement in islice(statements, k + 1, None):
-            if not isinstance(statement, tree.Objective):
-                break
-            if re.compile(rf"{statement.kind}\b(?!\.)").match(self._source.text, statement.span.start):
-                break
-            found.append(statement)
-        return found if isinstance(statements[k], tree.Objective) else []
+        if isinstance(statements[k], tree.Objective):
+            for following in range(k + 1, len(statements)):
+                statement = statements[following]
+                if not isinstance(statement, tree.Objective):
+                    break
+                if re.compile(rf"{statement.kind}\b(?!\.)").match(self._source.text, statement.span.start):
+                    break
+                found.append(statement)
+        return found
 
     # --- statements -------------------------------------------------------------------------------------------------
 
@@ -138,10 +140,7 @@ class _Formatter:
                 writer.put(quoted(node), at)
             case tree.Declaration(kind=kind, items=items):
                 writer.put(kind, at)
-                for k, item in enumerate(items):
-                    if k:
-                        writer.close(",")
-                    _declared(writer, item, ITEM if k else None)
+                _listed(writer, items, _declared)
             case tree.Assign(names=names, value=value):
                 writer.put(f"{', '.join(name.id for name in names)} =", at)
                 writer.value(names[-1], value)
@@ -153,14 +152,11 @@ class _Formatter:
                 writer.put(f"{name.id} <-", at)
                 writer.value(name, value)
                 if condition is not None:
-                    writer.lead("when", condition, ITEM, value)
+                    writer.lead("when", condition, STAGE, value)
                     writer.expression(condition, OR, space=True)
             case tree.Objective(kind=kind):
                 writer.put(kind, at)
-                for k, objective in enumerate((node, *others)):
-                    if k:
-                        writer.close(",")
-                    _objective(writer, objective, ITEM if k else None)
+                _listed(writer, (node, *others), _objective)
             case tree.Require(condition=condition, message=message):
                 writer.put("require", at)
                 writer.expression(condition, space=True)
@@ -169,16 +165,16 @@ class _Formatter:
                 writer.put(quoted(message), message.span.start, space=True, rank=ITEM, broken=broken)
             case tree.Return(values=values):
                 writer.put("return", at)
-                writer.items(values, space=True)
+                writer.listed(values)
             case tree.Setting(keyword=keyword, values=values, over=over):
                 writer.put(keyword.id, at)
-                writer.items(values, space=True)
-                _over(writer, over)
+                writer.listed(values)
+                _over(writer, over, values[-1])
             case tree.Minimize(loss=loss, over=over, optimizer=optimizer):
                 writer.put(f"minimize {loss.id}", at)
-                _over(writer, over)
+                _over(writer, over, loss)
                 if optimizer is not None:
-                    writer.put("with", optimizer.span.start, space=True, rank=ITEM)
+                    writer.lead("with", optimizer, STAGE, over[-1])
                     writer.expression(optimizer, space=True)
         last = others[-1] if others else node
         self._write(writer, at, last.span.end, indent)
@@ -254,6 +250,21 @@ def _parameters(writer: Writer, parameters: Sequence[tree.Parameter]) -> None:
     writer.close(")")
 
 
+_Part = TypeVar("_Part", tree.Declared, tree.Objective)
+
+
+def _listed(writer: Writer, parts: Sequence[_Part], write: Callable[[Writer, _Part, int | None], None]) -> None:
+    """The parts of a declaration or of a list of objectives."""
+    if len(parts) == 1:
+        write(writer, parts[0], None)
+        return
+    with writer.inside():
+        for k, part in enumerate(parts):
+            if k:
+                writer.close(",")
+            write(writer, part, ITEM if k else None)
+
+
 def _declared(writer: Writer, item: tree.Declared, rank: int | None) -> None:
     writer.put(item.name, item.span.start, space=True, rank=rank)
     _shape(writer, item)
@@ -261,7 +272,10 @@ def _declared(writer: Writer, item: tree.Declared, rank: int | None) -> None:
         writer.close(" ~")
         writer.expression(item.init, LOOSEST if item.condition is None else PIPE, space=True)
     if item.condition is not None:
-        writer.put("if", item.condition.span.start, space=True, rank=STAGE)
+        if item.init is not None:
+            writer.lead("if", item.condition, STAGE, item.init)
+        else:
+            writer.put("if", item.condition.span.start, space=True, rank=OPERATOR)
         writer.expression(item.condition, OR, space=True)
 
 
@@ -285,7 +299,7 @@ def _objective(writer: Writer, item: tree.Objective, rank: int | None) -> None:
         writer.value(item.name, item.value)
 
 
-def _over(writer: Writer, names: Sequence[tree.Name]) -> None:
+def _over(writer: Writer, names: Sequence[tree.Name], previous: tree.Tree) -> None:
     if names:
-        writer.put("over", names[0].span.start, space=True, rank=ITEM)
-        writer.items(names, space=True)
+        writer.lead("over", names[0], STAGE, previous)
+        writer.listed(names)

@@ -15,6 +15,7 @@ from netlang.diagnostics import Source, Span, fail
 from netlang.language.tree import Comment
 
 DEFINITIONS = ("net", "layer", "fn", "loss", "metric", "optimizer", "schedule", "penalty", "initializer", "train")
+BLOCKS = ("net", "layer", "optimizer", "train")  # the definitions that cannot be one expression
 STATEMENTS = (
     *("input", "target", "param", "state", "noise", "output", "loss", "metric"),
     *("require", "return", "for", "minimize"),

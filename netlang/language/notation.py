@@ -24,7 +24,9 @@ _BINARY = {
     "^": POWER,
 }
 
-# How good a place for a line break is, best first; brackets around it make any place worse.
+# How good a place for a line break is, best first; brackets around it, and lists, make any place worse. Breaks that the
+# author may choose (before a stage, an `else` and their like, after `=`) are better than those that are the formatter's
+# alone: so a line that is cut once is not cut elsewhere the next time.
 ITEM, STAGE, EQUALS, OPERATOR, FACTOR = range(5)
 _DEEPER = 5
 
@@ -99,6 +101,14 @@ class Writer:
             self._index = self._tight
             self.expression(item)
             self.allow(mark, ITEM, space=space or k > 0)
+
+    def listed(self, items: Sequence[tree.Expression]) -> None:
+        """The expressions after the keyword of a statement."""
+        if len(items) == 1:
+            self.expression(items[0], space=True)
+        else:
+            with self.inside():
+                self.items(items, space=True)
 
     def value(self, previous: tree.Tree, value: tree.Expression) -> None:
         """What follows a `=` or `<-`; a line break that the author had in front of it is kept."""

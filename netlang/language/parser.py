@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 from netlang.diagnostics import Diagnostic, NetlangError, Source, Span, fail
 from netlang.language import slips
 from netlang.language.builder import Builder
-from netlang.language.layout import DEFINITIONS, Token, comments, tokens
+from netlang.language.layout import DEFINITIONS, DEPTH, Token, comments, tokens, too_deep
 from netlang.language.tables import Table, table
 from netlang.language.tree import Definition, File, Import
 
 MOST_DIAGNOSTICS = 20
 """How many syntax errors are reported at once."""
 
-_ITEM = re.compile(rf"^(import|{'|'.join(DEFINITIONS)})\b(?:[ \t]+(?:([^\W\d]\w*)|\"([^\"\n]*)\"))?", re.MULTILINE)
+_STACK = 10 * DEPTH  # more than any expression needs that is not too deep
+_ITEM = re.compile(
+    rf"""(?:^|(?<=\A\ufeff))(import|{"|".join(DEFINITIONS)})\b(?:[ \t]+(?:([^\W\d]\w*)|"([^"\n]*)"))?""", re.MULTILINE
+)
 
 
 class Entry(NamedTuple):
@@ -73,7 +76,7 @@ def index_definitions(source: Source) -> tuple[Entry, ...]:
     The name of an import is its path; the name is empty where the text has none.
     """
     matches = list(_ITEM.finditer(source.text))
-    ends = [*(match.start() for match in matches[1:]), len(source.text)]
+    ends = [match.start() for match in matches[1:]] + [len(source.text)] * bool(matches)
     return tuple(
         Entry(match[1], match[2] or match[3] or "", match.start(), end)
         for match, end in zip(matches, ends, strict=True)
@@ -139,6 +142,8 @@ def _parse_item(source: Source, start: int, end: int) -> Import | Definition:
                 state = action
                 stack.append(state)
                 values.append(token)
+                if len(stack) > _STACK:
+                    too_deep(Span(source, token.start, token.end))
                 break
             made, length, method = rules[~action]
             if method is None:
@@ -194,5 +199,6 @@ def _expected(stack: list[int]) -> frozenset[str]:
                 del trial[-length:]
             trial.append(grammar.gotos[trial[-1]][made])
             if trial[-1] == grammar.end:
+                taken.add(kind)
                 break
     return frozenset(taken)

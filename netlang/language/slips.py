@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from netlang.diagnostics import Diagnostic, Source, Span, fail
-from netlang.language.layout import CONNECTIVES, DEFINITIONS, RESERVED, STATEMENTS, Token
+from netlang.language.layout import BLOCKS, CONNECTIVES, DEFINITIONS, RESERVED, STATEMENTS, Token
 
 _PLACES = {
     "input": ("net",),
@@ -27,6 +27,7 @@ _PLACES = {
     "Return": ("layer", "fn", "loss", "metric", "schedule", "penalty", "initializer"),
     "minimize": ("train",),
 }
+_ARITHMETIC = ("+", "-", "MULTIPLY", "^")
 _SHOWN = {"Update": "`<-`", "Return": "`return`", "For": "`for`", "Assign": "an assignment", "Equation": "an equation"}
 
 
@@ -121,11 +122,18 @@ def explain(slip: Slip) -> Diagnostic:
 def _no_definition(slip: Slip) -> Diagnostic | None:
     if slip.before and slip.expected != {"$END"}:
         return None
+    if slip.token.kind in (*DEFINITIONS, "import"):
+        return Diagnostic(
+            "indentation",
+            f"this `{slip.token.text}` is indented",
+            slip.span,
+            help="imports and definitions start in the first column",
+        )
     return Diagnostic(
         "expected-definition",
         f"expected a definition, found {slip.found()}",
         slip.span,
-        help=f"a definition starts in the first column with {_choice(DEFINITIONS)}; what belongs to it is indented",
+        help="a definition starts with a word such as `net`, `layer` or `fn`, and what belongs to it is indented",
     )
 
 
@@ -142,7 +150,7 @@ def _missing_colon(slip: Slip) -> Diagnostic | None:
         "missing-colon",
         f"this `{head}` line needs a `:` at its end",
         Span(slip.source, end, end),
-        help=f"end it with `:`{', or with `=` and an expression' if '=' in slip.expected else ''}",
+        help="end it with `:`" + ("" if head in (*BLOCKS, "for") else ", or with `=` and an expression"),
     )
 
 
@@ -196,11 +204,11 @@ def _spelling(slip: Slip) -> Diagnostic | None:
     if token.text == ":" and slip.source.text.startswith("=", token.end):
         span = Span(slip.source, token.start, token.end + 1)
         return Diagnostic("unknown-operator", "`:=` is not an operator", span, help="write `=`, or `<-` for a state")
-    if token.text == "=" and previous.text in ("+", "-", "*", "/", "//", "%", "^", "@") and adjacent:
-        span = Span(slip.source, previous.start, token.end)
+    if len(slip.statement) == 1 and token.kind in _ARITHMETIC and slip.source.text.startswith("=", token.end):
+        span = Span(slip.source, token.start, token.end + 1)
         return Diagnostic(
             "unknown-operator",
-            f"`{previous.text}=` is not an operator",
+            f"`{token.text}=` is not an operator",
             span,
             help="a name is defined once; write the next value of a state with `<-`",
         )
@@ -227,6 +235,8 @@ def _setting(slip: Slip) -> Diagnostic | None:
     if slip.definition != "train" or slip.token.text not in ("=", ":") or len(slip.statement) != 1:
         return None
     word = slip.statement[0].text
+    if word == "train":
+        return None
     return Diagnostic(
         "syntax",
         f"a setting has no `{slip.token.text}`",
@@ -266,17 +276,24 @@ def _stage(slip: Slip) -> Diagnostic | None:
 
 
 def _reserved(slip: Slip) -> Diagnostic | None:
-    word = slip.token.kind
-    if word not in RESERVED or not {"NAME", "REDUCER"} & slip.expected:
-        return None
-    if slip.wants_expression and word in CONNECTIVES:
+    word, span = slip.token.kind, slip.span
+    statement = slip.statement
+    if len(statement) == 1 and statement[0].kind in RESERVED and word in ("=", "<-"):
+        word, span = statement[0].kind, Span(slip.source, statement[0].start, statement[0].end)
+    elif not _stands_for_a_name(slip):
         return None
     return Diagnostic(
         "reserved-word",
         f"`{word}` is a reserved word and cannot be a name",
-        slip.span,
+        span,
         help=f"choose another name, such as `{word}_`",
     )
+
+
+def _stands_for_a_name(slip: Slip) -> bool:
+    if slip.wants_expression and slip.token.kind in (*CONNECTIVES, "not"):
+        return False
+    return slip.token.kind in RESERVED and bool({"NAME", "REDUCER"} & slip.expected)
 
 
 def _missing_else(slip: Slip) -> Diagnostic | None:
@@ -318,8 +335,8 @@ def _bare_expression(slip: Slip) -> Diagnostic | None:
 
 _SLIPS = (
     _no_definition,
-    _text_after_colon,
     _spelling,
+    _text_after_colon,
     _missing_colon,
     _misplaced,
     _setting,
@@ -337,7 +354,21 @@ def _unexpected(slip: Slip) -> Diagnostic:
         help = "this line continues the one above, as it is indented deeper; indent both alike to start a new statement"
     elif slip.token.kind in ("NAME", "NUMBER", "(") and "MULTIPLY" in slip.expected:
         help = "a product needs its `*`"
+        if _reducer(slip.statement):
+            help = "a reduction that is not the last factor of a term needs parentheses"
+    elif slip.token.kind == "not":
+        help = "put the negation in parentheses"
     return Diagnostic("syntax", f"expected {_wanted(slip.expected)}, found {slip.found()}", slip.span, help=help)
+
+
+def _reducer(statement: Sequence[Token]) -> bool:
+    """Whether the tokens end in `sum(...)` or its like."""
+    depth = 0
+    for k in range(len(statement) - 1, 0, -1):
+        depth += (statement[k].kind == ")") - (statement[k].kind == "(")
+        if not depth:
+            return statement[k].kind == "(" and statement[k - 1].kind == "REDUCER"
+    return False
 
 
 _NAMED = {
@@ -348,7 +379,7 @@ _NAMED = {
     "DEDENT": "the end of the block",
     "$END": "the end of the definition",
 }
-_OPERATORS = frozenset(("+", "-", "MULTIPLY", "COMPARE", "<", "^", "and", "or", "->", "[", "if", "else"))
+_OPERATORS = frozenset(("(", "+", "-", "MULTIPLY", "COMPARE", "<", "^", "and", "or", "->", "[", "if", "else"))
 
 
 def _wanted(expected: frozenset[str]) -> str:
@@ -377,4 +408,5 @@ def _wanted(expected: frozenset[str]) -> str:
 
 
 def _choice(words: Sequence[str]) -> str:
-    return f"{', '.join(f'`{word}`' for word in words[:-1])} or `{words[-1]}`"
+    quoted = [f"`{word}`" for word in words]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}" if len(quoted) > 1 else quoted[0]
