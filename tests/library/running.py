@@ -13,6 +13,8 @@ from netlang.graph.graph import Graph
 from netlang.passes.elaborate import elaborate
 from netlang.passes.lift import lift
 from netlang.passes.modules import module_from_text
+from netlang.passes.optimize import add_objectives, add_updates
+from netlang.passes.recipe import read_recipe
 from netlang.passes.stabilize import stabilize
 from netlang.targets.reference import evaluate
 
@@ -74,3 +76,26 @@ def value(text: str, /, **arrays: Any) -> Array:
     )
     result: Array = run.outputs["y"][0]
     return result
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training steps of a net as its `train` section says, with its own clock."""
+
+    graph: Graph
+
+    @classmethod
+    def of(cls, text: str) -> Training:
+        module = module_from_text(text)
+        (net,) = module.nets()
+        recipe = read_recipe(module, net, {})
+        assert recipe is not None
+        graph = stabilize(lift(elaborate(module, net, training=True)))
+        return cls(add_updates(add_objectives(graph, module, recipe), module, recipe))
+
+    def step(self, values: Mapping[str, Array], inputs: Mapping[str, Array], **clock: float) -> dict[str, Array]:
+        """The parameters and states after a step; those that `values` does not give have their first values."""
+        start = first_values(self.graph) | dict(values)
+        given = {f"clock.{name}": np.asarray(time) for name, time in clock.items()}
+        after = evaluate(self.graph, {**start, **inputs, **given}, only=self.graph.updates.values())
+        return start | {name: after[node] for name, node in self.graph.updates.items()}

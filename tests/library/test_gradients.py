@@ -8,16 +8,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netlang.passes.derive import derive
-from netlang.passes.objective import objective
+from netlang.passes.elaborate import elaborate
+from netlang.passes.lift import lift
+from netlang.passes.modules import module_from_text
+from netlang.passes.objective import NAME, objective
+from netlang.passes.pipeline import PASSES, compile_graph
 from netlang.targets.reference import evaluate
-from tests.library.running import first_values, graph_of
-from tests.library.samples import Sample, samples
+from tests.library.running import Array, first_values
+from tests.library.samples import BATCH, Sample, samples
 
 SAMPLES = {sample.label: sample for sample in samples("layer", "fn", "loss")}
 
 STEP = 1e-5
 STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first derivative, with an error of STEP^4
+OPTIONAL = [step.name for step in PASSES if step.optional]
 
 
 @pytest.mark.parametrize("label", SAMPLES)
@@ -25,36 +29,46 @@ def test_gradient(label: str) -> None:
     check(SAMPLES[label], training=True)
 
 
-@pytest.mark.parametrize("label", [label for label, s in SAMPLES.items() if s.varies_with_training])
+@pytest.mark.parametrize("label", [label for label, sample in SAMPLES.items() if sample.varies_with_training])
 def test_gradient_in_inference(label: str) -> None:
     check(SAMPLES[label], training=False)
 
 
 def check(sample: Sample, training: bool) -> None:
-    """Along random directions, and along single elements, to 1e-6 of the length of the gradient."""
-    graph = objective(graph_of(sample.text, training=training))
-    (target,) = graph.objectives.values()
-    random = np.random.default_rng(1)
-    start = {**first_values(graph, seed=3), **sample.arrays()}
-    start = {k: v + 0.1 * random.normal(size=v.shape) if k in sample_params(graph) else v for k, v in start.items()}
-    names = [n for n in start if n not in sample.classes and n not in {s.name for s in graph.states}]
-    derived = derive(graph, target, names)
-    values = evaluate(derived, start, seed=5, only=derived.gradients.values())
+    """With all passes on, along random directions and single elements, to 1e-6 of the gradient's length.
 
-    for name in names:
-        gradient = values[derived.gradients[name]]
-        shape = start[name].shape
-        assert gradient.shape == shape
-        single = np.zeros(shape)
+    The differences are of the graph before any pass. With the optional passes off, values agree to 1e-12.
+    """
+    module = module_from_text(sample.text)
+    plain = elaborate(module, module.nets()[0], training=training)
+    random = np.random.default_rng(1)
+    start: dict[str, Array] = dict(sample.arrays())
+    states = {state.name for state in plain.states}
+    for name, first in first_values(plain, seed=3).items():
+        away = first + 0.1 * random.normal(size=first.shape)  # from 0, where kinks are
+        start[name] = np.abs(away) if name in states else away  # a variance is positive
+    names = [name for name in start if name not in sample.classes and name not in states]
+
+    gradients: dict[str, Array] = {}
+    for without in ((), OPTIONAL):
+        derived = compile_graph(plain, wrt=names, without=without)
+        roots = {name: derived.gradients[name] for name in names}
+        values = evaluate(derived, start, {"batch": BATCH}, seed=5, only=roots.values())
+        for name, root in roots.items():
+            assert values[root].shape == start[name].shape
+            if without:
+                size = 1e-12 * max(1.0, float(np.abs(gradients[name]).max()))
+                np.testing.assert_allclose(values[root], gradients[name], rtol=1e-12, atol=size)
+            gradients[name] = values[root]
+
+    forward = objective(lift(plain))
+    for name, gradient in gradients.items():
+        single = np.zeros(gradient.shape)
         single.flat[random.integers(single.size)] = 1.0
-        for direction in (random.normal(size=shape), single):
+        for direction in (random.normal(size=gradient.shape), single):
             numeric = 0.0
             for k, weight in STENCIL:
                 moved = start | {name: start[name] + k * STEP * direction}
-                numeric += weight * float(evaluate(graph, moved, seed=5, only=[target])[target]) / STEP
+                numeric += weight * float(evaluate(forward, moved, {"batch": BATCH}, seed=5, only=[NAME])[NAME])
             scale = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
-            assert abs(numeric - (gradient * direction).sum()) <= 1e-6 * max(scale, 1e-2), name
-
-
-def sample_params(graph: object) -> set[str]:
-    return {p.name for p in graph.params}  # type: ignore[attr-defined]
+            assert abs(numeric / STEP - (gradient * direction).sum()) <= 1e-6 * max(scale, 1e-2), name
