@@ -1,0 +1,248 @@
+"""The pass `share`: what is computed twice is computed once.
+
+Equations that differ in names of indices only become one node. An expensive subexpression that is another node's
+elementwise body becomes a read of that node. Draws from different streams are different, so they never merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import cast
+
+from netlang.graph.expression import (
+    Apply,
+    Compare,
+    Condition,
+    Const,
+    Expr,
+    Read,
+    Reduce,
+    Select,
+    integers,
+    mul,
+    parts,
+    rename_tensors,
+    rewrite,
+    substitute,
+    walk,
+)
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int, index
+from netlang.graph.nodes import Equation, Extern, Node, Random, View
+
+_CHEAP = ("add", "mul", "pow", "max", "min", "abs", "sign", "floor", "constant")
+
+
+def share(graph: Graph) -> Graph:
+    """The graph without equal nodes; the root maps name the first of each.
+
+    A node that is an initial value keeps its own, because values under training must not share memory.
+    """
+    graph = _merge(graph)
+    reused = _reuse(graph)
+    return graph if reused is graph else _merge(reused)
+
+
+def canonical(node: Node) -> str | None:
+    """A text that is equal for nodes that compute the same; None for nodes that stand for themselves."""
+    shape = ",".join(extent.key for extent in node.shape)
+    head = f"{type(node).__name__} {node.dtype} [{shape}]"
+    if isinstance(node, Equation):
+        return f"{head} {_anonymous(node).key}"
+    if isinstance(node, View):
+        return f"{head} {node.operand}"
+    if isinstance(node, Random):
+        return f"{head} {node.distribution} {node.stream} {node.per_example}"
+    if isinstance(node, Extern):
+        return f"{head} {node.operation} {node.inputs} {node.attributes}"
+    return None
+
+
+def _anonymous(node: Equation) -> Expr:
+    """The body with its indices named by their positions."""
+    names = {name: f"#{k}" for k, name in enumerate(node.indices)}
+    body = node.body
+    if not isinstance(body, Reduce):
+        return substitute(body, {old: index(new) for old, new in names.items()})
+    ranges = []
+    for k, (name, extent) in enumerate(body.ranges):
+        names[name] = f"#r{k}"
+        ranges.append((names[name], extent))
+    return Reduce(body.op, tuple(ranges), substitute(body.body, {old: index(new) for old, new in names.items()}))
+
+
+# --- equal nodes -----------------------------------------------------------------------------------------------------
+
+
+def _merge(graph: Graph) -> Graph:
+    first: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    kept: dict[str, Node] = {}
+    apart = set(graph.initial.values())
+    for node in graph.order:
+        node = _renamed(node, renamed)
+        key = canonical(node) if node.name not in apart else None
+        if key is not None and first.setdefault(key, node.name) != node.name:
+            renamed[node.name] = first[key]
+        else:
+            kept[node.name] = node
+    if not renamed:
+        return graph
+    return graph.evolve([kept[n.name] for n in graph if n.name in kept], **graph.renamed_roots(renamed))
+
+
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    if not any(operand in names for operand in node.operands):
+        return node
+    if isinstance(node, Equation):
+        return replace(node, body=rename_tensors(node.body, names))
+    if isinstance(node, View):
+        return replace(node, operand=names[node.operand])
+    assert isinstance(node, Extern)
+    return replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))
+
+
+# --- equal subexpressions --------------------------------------------------------------------------------------------
+
+
+def _reuse(graph: Graph) -> Graph:
+    """Replace subexpressions that are other nodes' bodies."""
+    patterns: dict[str, list[Equation]] = {}
+    for node in graph:
+        if isinstance(node, Equation) and node.dtype == "real" and _is_pattern(node):
+            patterns.setdefault(_signature(node.body), []).append(node)
+    if not patterns:
+        return graph
+    changed = False
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, Equation):
+            inner = node.body.body if isinstance(node.body, Reduce) else node.body
+            new = _with_reads(inner, node.name, patterns)
+            if new != inner:
+                changed = True
+                body = Reduce(node.body.op, node.body.ranges, new) if isinstance(node.body, Reduce) else new
+                node = replace(node, body=body)
+        nodes.append(node)
+    return graph.evolve(nodes) if changed else graph
+
+
+def is_expensive(e: Expr) -> bool:
+    """True where the expression holds a function that costs far more than arithmetic."""
+    return any(
+        isinstance(part, Apply)
+        and (
+            part.op not in _CHEAP
+            or (part.op == "pow" and not (isinstance(part.args[1], Const) and part.args[1].value in (-2, -1, 2, 3)))
+        )
+        for part in walk(e)
+    )
+
+
+def _is_pattern(node: Equation) -> bool:
+    """An expensive elementwise body that reads say every index of, so that a match gives all of them."""
+    if isinstance(node.body, Reduce | Select) or not is_expensive(node.body):
+        return False
+    bare = {place.index.name for e in walk(node.body) if isinstance(e, Read) for place in e.indices if place.index}
+    return bare >= set(node.indices)
+
+
+def _signature(e: Expr) -> str:
+    """What an expression and its instances at other places have in common."""
+    return ",".join(sorted({f"{part.op}" for part in walk(e) if isinstance(part, Apply) and part.op not in _CHEAP}))
+
+
+def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]]) -> Expr:
+    used = {part.op for part in walk(e) if isinstance(part, Apply)}
+    known = [
+        node
+        for signature, nodes in patterns.items()
+        if set(signature.split(",")) - {""} <= used
+        for node in nodes
+        if node.name != own
+    ]
+
+    def change(part: Expr) -> Expr | None:
+        if not isinstance(part, Apply):
+            return None
+        for node in known:
+            found = _instance(part, node)
+            if found is not None:
+                return found
+        return None
+
+    return rewrite(e, change) if known else e
+
+
+def _instance(e: Apply, node: Equation) -> Expr | None:
+    """The expression by a read of the node, where it is the node's body at some place, or a product with it."""
+    pattern = node.body
+    places = next(_matches(pattern, e, {}), None)
+    if places is not None:
+        return Read(node.name, tuple(places[i] for i in node.indices))
+    if e.op != "mul" or not isinstance(pattern, Apply) or pattern.op != "mul" or len(pattern.args) >= len(e.args):
+        return None
+    for places, rest in _factors(pattern.args, list(e.args), {}):
+        return mul(Read(node.name, tuple(places[i] for i in node.indices)), *rest)
+    return None
+
+
+Places = Mapping[str, Int]
+
+
+def _matches(pattern: Expr | Condition, e: Expr | Condition, places: Places) -> Iterator[Places]:
+    """The values of the pattern's indices by which it becomes the expression; `places` are those already known."""
+    if type(pattern) is not type(e) or _label(pattern) != _label(e):
+        return
+    known = _match_integers(integers(pattern), integers(e), places)
+    inner, outer = parts(pattern), parts(e)
+    if known is None or len(inner) != len(outer):
+        return
+    if isinstance(pattern, Apply) and pattern.op in ("add", "mul"):
+        for found, rest in _factors(cast(tuple[Expr, ...], inner), list(cast(tuple[Expr, ...], outer)), known):
+            if not rest:
+                yield found
+    else:
+        yield from _match_all(inner, outer, known)
+
+
+def _label(e: Expr | Condition) -> str | float:
+    """What of an expression is not in its parts and its integers."""
+    if isinstance(e, Read):
+        return e.tensor
+    if isinstance(e, Const):
+        return e.value
+    return e.op if isinstance(e, Apply | Compare) else ""
+
+
+def _match_all(
+    patterns: tuple[Expr | Condition, ...], found: tuple[Expr | Condition, ...], places: Places
+) -> Iterator[Places]:
+    if not patterns:
+        yield places
+        return
+    for known in _matches(patterns[0], found[0], places):
+        yield from _match_all(patterns[1:], found[1:], known)
+
+
+def _factors(patterns: tuple[Expr, ...], found: list[Expr], places: Places) -> Iterator[tuple[Places, list[Expr]]]:
+    """Match each pattern with a different part, in any order; gives the places and the parts left over."""
+    if not patterns:
+        yield places, found
+        return
+    for k, e in enumerate(found):
+        for known in _matches(patterns[0], e, places):
+            yield from _factors(patterns[1:], found[:k] + found[k + 1 :], known)
+
+
+def _match_integers(patterns: tuple[Int, ...], found: tuple[Int, ...], places: Places) -> Places | None:
+    if len(patterns) != len(found):
+        return None
+    known = dict(places)
+    for pattern, value in zip(patterns, found, strict=True):
+        if pattern.index is not None and known.setdefault(pattern.index.name, value) == value:
+            continue
+        if pattern.substitute(known) != value:
+            return None
+    return known
