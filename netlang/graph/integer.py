@@ -62,7 +62,7 @@ class Floor(Atom):
 
     @cached_property
     def key(self) -> str:  # type: ignore[override]
-        return f"({self.value.key})//{self.divisor}"
+        return f"{_operand(self.value)}//{self.divisor}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +74,7 @@ class Modulo(Atom):
 
     @cached_property
     def key(self) -> str:  # type: ignore[override]
-        return f"({self.value.key})%{self.divisor}"
+        return f"{_operand(self.value)}%{self.divisor}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -163,13 +163,18 @@ class Int(Keyed):
         return self.terms[-1][1] if self.terms and not self.terms[-1][0] else 0
 
     @property
-    def index(self) -> Index | None:
-        """The index that this expression is, where it is a bare index."""
+    def single(self) -> Atom | None:
+        """The atom that this expression is, where it is one alone."""
         if len(self.terms) == 1:
             monomial, c = self.terms[0]
-            if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Index):
+            if c == 1 and len(monomial) == 1:
                 return monomial[0]
         return None
+
+    @property
+    def index(self) -> Index | None:
+        """The index that this expression is, where it is a bare index."""
+        return atom if isinstance(atom := self.single, Index) else None
 
     def atoms(self) -> Iterable[Atom]:
         """Every atom, also those inside floors, remainders and fetches, outermost first."""
@@ -331,10 +336,15 @@ def reduce_ranges(value: Int, extents: Mapping[str, Int]) -> Int:
     return value.rewrite(change)
 
 
+def _operand(value: Int) -> str:
+    return value.key if isinstance(value.single, Index | Size) else f"({value.key})"
+
+
 def _text(terms: tuple[tuple[Monomial, int], ...]) -> str:
     parts: list[str] = []
     for monomial, c in terms:
-        factors = "*".join(a.key for a in monomial)
+        alone = len(monomial) == 1 and abs(c) == 1
+        factors = "*".join(f"({a.key})" if isinstance(a, Floor | Modulo) and not alone else a.key for a in monomial)
         text = str(abs(c)) if not factors else factors if abs(c) == 1 else f"{abs(c)}*{factors}"
         parts.append(("-" if c < 0 else "") + text if not parts else (" - " if c < 0 else " + ") + text)
     return "".join(parts) or "0"

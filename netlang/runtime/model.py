@@ -1,0 +1,182 @@
+"""A Model: a net with its arguments and recipe, and the graphs that are computed from it, one for each use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from netlang.diagnostics import fail, listing, nearest
+from netlang.graph.graph import Graph
+from netlang.graph.nodes import Input
+from netlang.language.tree import Definition
+from netlang.passes.derive import derive
+from netlang.passes.elaborate import elaborate
+from netlang.passes.modules import Module, load_module
+from netlang.passes.objective import NAME as OBJECTIVE
+from netlang.passes.objective import objective
+from netlang.passes.optimize import add_objectives, add_updates
+from netlang.passes.pipeline import PASSES, Pass, Trace, run_passes
+from netlang.passes.prune import prune
+from netlang.passes.recipe import Recipe, read_recipe
+from netlang.passes.values import Value
+
+PREPARE = tuple(p for p in PASSES if p.name in ("lift", "stabilize"))  # before anything is derived
+FINISH = tuple(p for p in PASSES if p.name in ("simplify", "share", "prune"))  # when everything is there
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """`without` names passes to leave out; `trace` is called with the name of each pass and the graph after it."""
+
+    module: Module
+    net: Definition
+    arguments: Mapping[str, Value] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    trace: Trace | None = None
+
+    @property
+    def name(self) -> str:
+        return self.net.name.id
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        return read_recipe(self.module, self.net, self.arguments)
+
+    def require_recipe(self) -> Recipe:
+        if self.recipe is None:
+            fail(
+                "no-training",
+                f"nothing says how to train `{self.name}`",
+                self.net.name.span,
+                help=f"add a section `train {self.name}:` with an optimizer",
+            )
+        return self.recipe
+
+    # --- graphs, each as the user wrote it (per example) and as it is computed (lifted, optimized, pruned) ---
+
+    @cached_property
+    def inference(self) -> Graph:
+        """The per-example graph of inference."""
+        return elaborate(self.module, self.net, self.arguments, training=False)
+
+    @cached_property
+    def training(self) -> Graph:
+        """The per-example graph of training."""
+        return elaborate(self.module, self.net, self.arguments, training=True)
+
+    @cached_property
+    def forward_graph(self) -> Graph:
+        """The outputs (the losses, where there are none)."""
+        graph = self.inference
+        return self.compiled(graph, PREPARE, tuple(graph.outputs.values()) or tuple(graph.losses.values()))
+
+    @cached_property
+    def evaluation_graph(self) -> Graph:
+        """Losses and metrics, each with one number for an example, in inference mode."""
+        graph = self.inference
+        return self.compiled(graph, PREPARE, (*graph.losses.values(), *graph.metrics.values()))
+
+    @cached_property
+    def updated_graph(self) -> Graph:
+        """The training graph with objectives, gradients and the optimizer's updates, before simplification."""
+        module, recipe = self.module, self.require_recipe()
+        passes = (
+            *PREPARE,
+            Pass("objective", lambda g, _: add_objectives(g, module, recipe), optional=False),
+            Pass("derive", lambda g, _: add_updates(g, module, recipe), optional=False),
+        )
+        return self.run(self.training, passes)
+
+    @cached_property
+    def step_graph(self) -> Graph:
+        graph = self.updated_graph
+        return self.compiled(graph, (), (*graph.objectives.values(), *graph.updates.values()))
+
+    @cached_property
+    def initial_graph(self) -> Graph:
+        """First values of parameters and states, those of the optimizer included."""
+        graph = self.training if self.recipe is None else self.updated_graph
+        return graph.prune([*graph.initial.values(), *graph.initial])
+
+    def gradient_graph(self, wrt: Sequence[str]) -> Graph:
+        """The losses' mean over the batch and its gradients by the named nodes, in training mode."""
+        for name in wrt:
+            if name not in self.training.nodes:
+                known = [p.name for p in self.training.params] + [i.name for i in self.training if isinstance(i, Input)]
+                fail(
+                    "unknown-name",
+                    f"`{self.name}` has no tensor `{name}`",
+                    help=nearest(name, known) or f"there are {listing(known)}",
+                )
+        passes = (
+            *PREPARE,
+            Pass("objective", lambda g, _: objective(g), optional=False),
+            Pass("derive", lambda g, _: derive(g, g.objectives[OBJECTIVE], list(wrt)), optional=False),
+        )
+        graph = self.run(self.differentiable, passes)
+        return self.compiled(graph, (), (graph.objectives[OBJECTIVE], *graph.gradients.values()))
+
+    @property
+    def differentiable(self) -> Graph:
+        """The training graph with something to differentiate: its losses, else its one output, a scalar."""
+        graph = self.training
+        if graph.losses:
+            return graph
+        scalars = {name: node for name, node in graph.outputs.items() if not graph[node].shape}
+        if len(scalars) != 1:
+            fail(
+                "no-loss",
+                f"`{self.name}` has no loss to differentiate",
+                self.net.name.span,
+                help="add a line such as `loss mse(y, target)`",
+            )
+        return graph.evolve(losses=scalars)
+
+    def compiled(self, graph: Graph, passes: Sequence[Pass], roots: Sequence[str]) -> Graph:
+        """Run the passes, then simplify what the roots need."""
+        graph = self.run(graph, passes)
+        return self.run(prune(graph, roots), FINISH)
+
+    def run(self, graph: Graph, passes: Sequence[Pass]) -> Graph:
+        known = [p.name for p in passes]
+        without = [name for name in self.without if name in known]
+        return run_passes(graph, without=without, trace=self.trace, passes=passes)
+
+
+def load_model(
+    path: str, net: str | None = None, arguments: Mapping[str, Value] | None = None, module: Module | None = None
+) -> Model:
+    """The model of a `.net` file. `net` names one where the file has several."""
+    module = module or load_module(path)
+    return Model(module, choose_net(module, net), dict(arguments or {}))
+
+
+def choose_net(module: Module, name: str | None) -> Definition:
+    nets = module.nets()
+    if not nets:
+        fail(
+            "no-net",
+            f"`{module.name}` defines no net",
+            place=module.name,
+            help="add `net Name:` with an input and an output",
+        )
+    if name is None:
+        if len(nets) > 1:
+            fail(
+                "several-nets",
+                f"`{module.name}` defines {len(nets)} nets: {listing(n.name.id for n in nets)}",
+                place=module.name,
+                help=f"say which: `--net {nets[0].name.id}`, in Python `net={nets[0].name.id!r}`",
+            )
+        return nets[0]
+    for net in nets:
+        if net.name.id == name:
+            return net
+    known = [n.name.id for n in nets]
+    fail(
+        "unknown-name",
+        f"`{module.name}` defines no net `{name}`",
+        place=module.name,
+        help=nearest(name, known) or f"there are {listing(known)}",
+    )

@@ -1,0 +1,315 @@
+"""The Net: a network with values, ready to run, to differentiate and to train."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netlang.diagnostics import fail, listing, nearest
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int
+from netlang.graph.nodes import BATCH, Input, Random
+from netlang.graph.text import shape_text
+from netlang.passes.objective import NAME as OBJECTIVE
+from netlang.random import derive_key
+from netlang.runtime.inputs import checked_inputs
+from netlang.runtime.model import Model
+from netlang.runtime.preprocess import Normalization
+from netlang.schedule.schedule import schedule
+from netlang.targets.cpu.program import CpuProgram, build
+from netlang.targets.reference.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from netlang.runtime.sources import DataLike
+    from netlang.runtime.training import History
+
+Array = npt.NDArray[Any]
+
+
+class Net:
+    """A network with parameters.
+
+    Arrays given and returned are NumPy arrays with the batch as their first dimension; a call whose inputs all lack it
+    is a call for one example. Reals are float32, or float64 for `dtype="float64"`; labels are int64.
+
+    Make one with `netlang.load`.
+    """
+
+    def __init__(self, model: Model, *, dtype: npt.DTypeLike = np.float32, seed: int | None = None) -> None:
+        self.model = model
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            fail("bad-dtype", f"a net computes in float32 or float64, not {self.dtype}", help="`dtype='float32'`")
+        recipe = model.recipe
+        self.seed = seed if seed is not None else recipe.seed if recipe is not None else 0
+        self.normalization = Normalization({})
+        self.steps_done = 0  # updates so far
+        self.epochs_done = 0  # whole epochs so far
+        self.total_steps = 1  # of the run, for schedules that look ahead
+        self.total_epochs = recipe.epochs if recipe is not None else 1
+        self._values = self._initial_values()
+        self.params = Values(self._values, [p.name for p in model.inference.params])
+        self.state = Values(self._values, [n for n in self._values if n not in self.params])
+        self._programs: dict[object, tuple[Graph, CpuProgram]] = {}
+
+    # --- what it is ---
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def graph(self) -> Graph:
+        """The per-example graph of inference, as the text says it."""
+        return self.model.inference
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return self.graph.inputs("input")
+
+    @property
+    def targets(self) -> tuple[Input, ...]:
+        return self.graph.inputs("target")
+
+    def __repr__(self) -> str:
+        count = sum(a.size for a in self.params.values())
+        return f"<Net {self.name}: {count:,} parameters, {self.dtype}>"
+
+    # --- what it computes ---
+
+    def __call__(self, *values: npt.ArrayLike) -> Any:
+        """The output for inputs in the order of the text: array in, array out; several outputs as a dictionary."""
+        names = [i.name for i in self.inputs]
+        if len(values) != len(names):
+            fail(
+                "input-count",
+                f"`{self.name}` takes {len(names)} inputs, found {len(values)}",
+                help=f"the inputs are {listing(names)}",
+            )
+        outputs = self.forward(**dict(zip(names, values, strict=True)))
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
+        """The outputs by name, in inference mode."""
+        graph = self.model.forward_graph
+        roots = self.graph.outputs or self.graph.losses
+        values, single = self._run(("forward",), graph, tuple(roots.values()), inputs)
+        return {name: values[node][0] if single else values[node] for name, node in roots.items()}
+
+    def gradients(self, *, wrt: Sequence[str] | None = None, **inputs: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
+        """The loss (the mean over the batch, all losses together) and its gradients, in training mode.
+
+        `wrt` names parameters or inputs; by default all parameters. Penalties of the `train` section are not part of
+        this loss. A net without losses is differentiated by its one scalar output. Nothing is updated.
+        """
+        names = tuple(wrt) if wrt is not None else tuple(p.name for p in self.graph.params)
+        key = ("gradients", names)
+        graph = self._programs[key][0] if key in self._programs else self.model.gradient_graph(names)
+        target = graph.objectives[OBJECTIVE]
+        roots = (target, *(graph.gradients[n] for n in names))
+        values, single = self._run(key, graph, roots, inputs)
+        grads = {n: values[graph.gradients[n]] for n in names}
+        if single:
+            grads = {n: g[0] if isinstance(self.graph.nodes.get(n), Input) else g for n, g in grads.items()}
+        return float(values[target]), grads
+
+    def step(self, **inputs: npt.ArrayLike) -> float:
+        """One training step as the `train` section says: gradients, then the update of parameters and states.
+
+        Returns the objective before the update: the losses' mean over the batch plus the penalties (summed, where the
+        section minimizes several).
+        """
+        losses = self.step_losses(**inputs)
+        return float(sum(losses.values()))
+
+    def step_losses(self, **inputs: npt.ArrayLike) -> dict[str, float]:
+        """One training step; returns each objective by name."""
+        graph = self.model.step_graph
+        self.steps_done += 1
+        values, _ = self._run(("step",), graph, tuple(graph.objectives.values()), inputs, updates=graph.updates)
+        return {name: float(values[node]) for name, node in graph.objectives.items()}
+
+    def losses_and_metrics(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
+        """Each loss and metric in inference mode: `[batch]`, or a scalar where it is a number for the whole batch."""
+        graph = self.model.evaluation_graph
+        named = {**self.graph.losses, **self.graph.metrics}
+        values, _ = self._run(("evaluate",), graph, tuple(named.values()), inputs)
+        return {name: values[node] for name, node in named.items()}
+
+    def fit(self, data: DataLike | None = None, **options: Any) -> History:
+        """Train as the `train` section says; see `netlang.runtime.training.fit` for the options."""
+        from netlang.runtime.training import fit
+
+        return fit(self, data, **options)
+
+    def evaluate(self, data: DataLike, *, batch: int = 256) -> dict[str, float]:
+        """Losses and metrics over a data set, by name, in inference mode; means over all examples."""
+        from netlang.runtime.training import evaluate
+
+        return evaluate(self, data, batch=batch)
+
+    # --- what it shows ---
+
+    def summary(self, format: str = "text") -> Any:
+        """The table of layers with shapes, parameters and multiply-adds; `format="json"` gives a dictionary."""
+        from netlang.draw.tables import cost_json, cost_table
+        from netlang.passes.cost import cost
+
+        counted = cost(self.graph)
+        return cost_json(counted) if format == "json" else cost_table(counted)
+
+    def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers") -> str:
+        """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot)."""
+        from netlang.draw.diagram import draw
+        from netlang.draw.render import render
+
+        text = draw(self.graph, view)
+        if path is not None:
+            render(text, os.fspath(path))
+        return text
+
+    def derive(self, of: str | None = None, wrt: Sequence[str] | None = None, format: str = "text") -> str:
+        """The derivation of the gradients, step by step, as text, LaTeX or HTML."""
+        from netlang.draw.derivation import derivation
+        from netlang.draw.formats import write_derivation
+
+        return write_derivation(derivation(self.model.training, of, wrt), format)
+
+    def save(self, path: str | os.PathLike[str], *, training: bool = False) -> None:
+        """Write a `.netc` artifact: texts, arguments and values. `training` adds what resuming needs."""
+        from netlang.runtime.saving import save
+
+        save(self, path, training=training)
+
+    # --- inside ---
+
+    def program(self, use: str = "forward") -> CpuProgram:
+        """The compiled program of a use: "forward", "evaluate" or "step"."""
+        graph = {
+            "forward": lambda: self.model.forward_graph,
+            "evaluate": lambda: self.model.evaluation_graph,
+            "step": lambda: self.model.step_graph,
+        }[use]()
+        roots = {
+            "forward": self.graph.outputs or self.graph.losses,
+            "evaluate": {**self.graph.losses, **self.graph.metrics},
+            "step": graph.objectives,
+        }[use]
+        updates = graph.updates if use == "step" else {}
+        return self._program((use,), graph, tuple(roots.values()), updates)[1]
+
+    def _program(
+        self, key: object, graph: Graph, roots: Sequence[str], updates: Mapping[str, str]
+    ) -> tuple[Graph, CpuProgram]:
+        if key not in self._programs:
+            program = build(schedule(graph, roots, updates), self.dtype)
+            self._programs[key] = graph, program
+        return self._programs[key]
+
+    def _run(
+        self,
+        key: object,
+        graph: Graph,
+        roots: Sequence[str],
+        inputs: Mapping[str, npt.ArrayLike],
+        updates: Mapping[str, str] | None = None,
+    ) -> tuple[dict[str, Array], bool]:
+        program = self._program(key, graph, roots, updates or {})[1]
+        arrays, batch, single = checked_inputs(self.name, graph, program, inputs, self.dtype)
+        if self.normalization.moments:
+            arrays = self.normalization.apply_arrays(arrays)
+        return self.run_checked(program, graph, arrays, batch), single
+
+    def run_checked(
+        self, program: CpuProgram, graph: Graph, arrays: Mapping[str, Array], batch: int
+    ) -> dict[str, Array]:
+        """Run on arrays that are known to fit."""
+        keys = {n: derive_key(self.seed, self.steps_done, self._stream(graph, n)) for n in program.program.keys}
+        bound = {**self._values, **self._clock(), **arrays}
+        return program.run(bound, {BATCH: batch}, keys)
+
+    @staticmethod
+    def _stream(graph: Graph, name: str) -> str:
+        node = graph[name]
+        assert isinstance(node, Random)
+        return node.stream
+
+    def _clock(self) -> dict[str, Array]:
+        clock = {
+            "clock.step": self.steps_done,
+            "clock.epoch": self.epochs_done,
+            "clock.steps": self.total_steps,
+            "clock.epochs": self.total_epochs,
+        }
+        return {name: np.array(value, self.dtype) for name, value in clock.items()}
+
+    def _initial_values(self) -> dict[str, Array]:
+        """First values of all parameters and states, from the seed."""
+        graph = self.model.initial_graph
+        drawn = evaluate(graph, {}, {BATCH: 1}, seed=self.seed, only=graph.initial.values(), direct=False)
+        return {name: np.array(drawn[node], self.dtype, order="C", copy=True) for name, node in graph.initial.items()}
+
+
+class Values(MutableMapping[str, Array]):
+    """Parameters or states by name; the arrays are those of the net, so changing one in place changes the net."""
+
+    def __init__(self, values: dict[str, Array], names: Sequence[str]) -> None:
+        self._values, self._names = values, dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Array:
+        self._require(name)
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: npt.ArrayLike) -> None:
+        """Copy values in; raises `NetlangError` for another shape or for what is not a number."""
+        self._require(name)
+        target = self._values[name]
+        try:
+            array = np.asarray(value, target.dtype)
+        except (TypeError, ValueError):
+            fail("input-dtype", f"`{name}` takes real numbers", help="give it an array of floats")
+        if array.shape != target.shape:
+            fail(
+                "input-shape",
+                f"`{name}` has shape {list(target.shape)}, found {list(array.shape)}",
+                help="give it an array of its shape",
+            )
+        target[...] = array
+
+    def __delitem__(self, name: str) -> None:
+        fail("fixed-names", f"`{name}` cannot be removed from a net", help="set it to zero instead")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{n}: {list(self._values[n].shape)}" for n in self._names) + "}"
+
+    def _require(self, name: str) -> None:
+        if name not in self._names:
+            fail(
+                "unknown-name",
+                f"the net has no `{name}`",
+                help=nearest(name, self._names) or f"it has {listing(self._names)}",
+            )
+
+
+def example_shape(node: Input) -> tuple[int, ...]:
+    """The static shape of one example of an input."""
+    return tuple(_constant(n, node) for n in node.shape)
+
+
+def _constant(extent: Int, node: Input) -> int:
+    if not extent.is_constant:
+        fail("bad-extent", f"`{node.name}` has the run-time shape {shape_text(node.shape)}")
+    return extent.constant
