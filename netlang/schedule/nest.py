@@ -81,7 +81,7 @@ def _members(
         stores.append(Store(reduced.name, group.places, local(reduced)))
     # all scalars come before all stores, which may overwrite what the scalars are computed from
     for m in members:
-        if m.name in used or len(members) > 1 or stores:
+        if m.name in used or m is not members[-1] or stores:
             out.append(Assign(scalar(m), m.dtype, bodies[m.name]))
             if m.name in stored:
                 stores.append(Store(m.name, group.places, local(m)))

@@ -20,8 +20,7 @@ from netlang.graph.expression import (
     free_indices,
     walk,
 )
-from netlang.graph.integer import ONE as ONE_INT
-from netlang.graph.integer import Int, index
+from netlang.graph.integer import Index, Int, index
 from netlang.graph.nodes import Equation
 from netlang.schedule.program import Contraction, Tensor
 
@@ -69,7 +68,7 @@ def interval(condition: Condition, name: str) -> tuple[list[Int], list[Int]] | N
     """The starts and stops that a condition gives to an index, where it is linear in it; None where it is not."""
     if not isinstance(condition, AtLeastZero | IsZero) or not condition.value.is_linear_in(name):
         return None
-    c = condition.value.coefficient(next(a for a in condition.value.atoms() if a == index(name).index))
+    c = condition.value.coefficient(Index(name))
     rest = condition.value - c * index(name)
     if isinstance(condition, AtLeastZero):
         return ([-(rest // c)], []) if c > 0 else ([], [rest // -c + 1])
@@ -143,8 +142,7 @@ def _step_cost(place: Int, name: str) -> float:
     """0 where the place does not move with the index, 1 where it moves by one element, more where farther."""
     if name not in place.indices():
         return 0.0
-    step = place.substitute({name: index(name) + 1}) - place
-    return 1.0 if step == ONE_INT else 6.0
+    return 1.0 if place.is_linear_in(name) and place.coefficient(Index(name)) == 1 else 6.0
 
 
 def _scattered(group: Group, guards: list[Condition], reduced: set[str]) -> Order | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
-from netlang.diagnostics import InternalError, fail
-from netlang.graph.expression import Expr, Read, Reduce, Whole, walk
+from netlang.graph.expression import Reduce, walk
 from netlang.graph.expression import integers as integers_of
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Atom, Int, Size, fetch, index, integer
-from netlang.graph.nodes import Equation, Extern, Input, Node, Origin, Param, Random, State, View
+from netlang.graph.integer import Atom, Int, Size, index
+from netlang.graph.nodes import Equation, Node, Random
 from netlang.graph.text import node_text
+from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
 from netlang.schedule.fuse import fuse, tensor_reads
 from netlang.schedule.memory import lifetimes
@@ -20,7 +19,6 @@ from netlang.schedule.nest import loop_nest
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.program import Buffer, Kernel, Loop, Program, Statement, Tensor, accesses, expressions, statements
 
-_KINDS: dict[type[Node], str] = {Input: "input", Param: "param", State: "state"}
 _NO_UPDATES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -32,18 +30,18 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     values of what is updated.
     """
     roots = tuple(dict.fromkeys(roots))
-    order = [n for n in graph.order if n.name in graph.ancestors([*roots, *updates.values(), *updates])]
-    nodes, results, next_values = _with_copies(graph, order, roots, updates)
-    tensors, buffers = _memory(nodes, results)
-    groups = fuse((n for n in nodes if isinstance(n, Equation)), tensors)
-    _update_in_place(groups, tensors, buffers, next_values)
-    stored = _stored(groups, tensors, set(results.values()) | set(next_values))
-    text = {n.name: n for n in graph}
-    kernels = tuple(_kernel(g, tensors, stored, text) for g in groups)
-    used = {t for k in kernels for t, _, _ in accesses(k.body)}
-    used |= set(results.values())
-    live = {tensors[t].buffer for t in used if not tensors[t].draws}
+    needed = graph.ancestors([*roots, *updates.values(), *updates])
+    nodes = {node.name: aliased(node, graph) for node in graph.order if node.name in needed}
+    results, next_values = add_copies(nodes, roots, updates)
+    tensors, buffers = allocate(nodes.values(), results.values())
+    groups = fuse((n for n in nodes.values() if isinstance(n, Equation)), tensors)
+    update_in_place(groups, tensors, buffers, next_values)
+    stored = stored_members(groups, tensors, {*results.values(), *next_values})
+    kernels = tuple(_kernel(group, tensors, stored, graph.nodes) for group in groups)
+    used = {tensor for kernel in kernels for tensor, _, _ in accesses(kernel.body)} | set(results.values())
+    live = {tensors[t].buffer for t in used}
     buffers = lifetimes({n: b for n, b in buffers.items() if n in live}, tensors, kernels)
+    drawn = {tensors[t].source for t in used}
     return Program(
         graph.name,
         MappingProxyType(buffers),
@@ -51,131 +49,9 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
         kernels,
         MappingProxyType({root: tensors[node] for root, node in results.items()}),
         _sizes(buffers.values(), kernels),
-        tuple(n.name for n in nodes if isinstance(n, Random) and n.name in used),
+        tuple(n.name for n in nodes.values() if isinstance(n, Random) and n.name in drawn),
         frozenset(updates),
     )
-
-
-def _with_copies(
-    graph: Graph, order: list[Node], roots: tuple[str, ...], updates: Mapping[str, str]
-) -> tuple[list[Node], dict[str, str], dict[str, str]]:
-    """The nodes to compute, the node of each root, and for the node of a next value what it updates.
-
-    An equation that copies is added where a root is (a view of) something whose memory is not the root's own: drawn
-    numbers, a parameter that changes; and where a next value is not an equation of its own, or is a root too.
-    """
-    nodes = list(order)
-    names = {n.name for n in graph}
-
-    def source(name: str) -> Node:
-        node = graph[name]
-        while isinstance(node, View):
-            node = graph[node.operand]
-        return node
-
-    def copy(name: str, base: str) -> str:
-        node = graph[name]
-        fresh = base
-        while fresh in names:
-            fresh += ".copy"
-        names.add(fresh)
-        nodes.append(_copy(fresh, name, node.shape, node.dtype, node.origin))
-        return fresh
-
-    results = {}
-    for root in roots:
-        behind = source(root)
-        changes = behind.name in updates or isinstance(behind, Random)
-        results[root] = copy(root, f"{root}.copy") if changes else root
-    next_values: dict[str, str] = {}
-    taken = {source(r).name for r in roots}
-    for name, value in updates.items():
-        node = graph[value]
-        if not isinstance(node, Equation) or value in taken or value in next_values:
-            value = copy(value, f"{name}.next")
-        next_values[value] = name
-    return nodes, results, next_values
-
-
-def _memory(nodes: Iterable[Node], results: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, Buffer]]:
-    tensors: dict[str, Tensor] = {}
-    buffers: dict[str, Buffer] = {}
-    outputs = set(results.values())
-    for node in nodes:
-        if isinstance(node, View):
-            tensors[node.name] = replace(tensors[node.operand], name=node.name, shape=node.shape)
-            continue
-        if isinstance(node, Extern):
-            fail("extern-not-compiled", f"the operation `{node.operation}` has no compiled form", node.origin.span)
-        draws = node.distribution if isinstance(node, Random) else ""
-        if draws == "haar":
-            raise InternalError("schedule", f"`{node.name}` draws an orthogonal matrix, which only initial values may")
-        tensors[node.name] = Tensor(node.name, node.name, node.name, node.shape, node.dtype, draws)
-        if not draws:
-            kind = _KINDS.get(type(node), "temporary")
-            buffers[node.name] = Buffer(node.name, node.shape, node.dtype, kind, slot=node.name)
-    for name in outputs:
-        owner = buffers[tensors[name].buffer]
-        if owner.kind == "temporary":
-            buffers[owner.name] = replace(owner, kind="output")
-    return tensors, buffers
-
-
-def _update_in_place(
-    groups: list[Group], tensors: dict[str, Tensor], buffers: dict[str, Buffer], next_values: Mapping[str, str]
-) -> None:
-    """Let next values be computed into the memory of what they update; where old values are read later, by a copy.
-
-    Moves the tensor of a next value to the buffer that it updates, if its group reads the old value only at the place
-    that it computes and no later group reads it. Else appends a group that copies.
-    """
-    last_reader: dict[str, int] = {}
-    elsewhere: set[tuple[int, str]] = set()
-    for k, group in enumerate(groups):
-        here = Tensor("", "", "", group.shape, "real").place(group.places)
-        for member in group.members:
-            for tensor, indices in tensor_reads(member):
-                buffer = tensors[tensor].buffer
-                last_reader[buffer] = max(k, last_reader.get(buffer, k))
-                reduced = isinstance(member.body, Reduce)
-                if tensors[tensor].place(indices) != here or reduced:
-                    elsewhere.add((k, buffer))
-    position = {m.name: k for k, g in enumerate(groups) for m in g.members}
-    for value, target in next_values.items():
-        k = position[value]
-        if last_reader.get(target, -1) <= k and (k, target) not in elsewhere:
-            for moved in [t for t in tensors.values() if t.source == value]:
-                tensors[moved.name] = replace(moved, buffer=target)
-            del buffers[value]
-        else:
-            made = buffers[value]
-            name = f"{target}.next" if f"{target}.next" not in tensors else f"{target}.next.copy"
-            origin = next(m.origin for m in groups[k].members if m.name == value)
-            equation = _copy(name, value, made.shape, made.dtype, origin)
-            tensors[name] = Tensor(name, name, target, made.shape, made.dtype)
-            groups.append(Group(equation.indices, made.shape, [equation]))
-
-
-def _copy(name: str, source: str, shape: tuple[Int, ...], dtype: str, origin: Origin) -> Equation:
-    """The equation `name[i0, ...] = source[i0, ...]`."""
-    indices = tuple(f"i{k}" for k in range(len(shape)))
-    places = tuple(map(index, indices))
-    body: Expr = Whole(fetch(source, places, integer(1 << 62))) if dtype == "int" else Read(source, places)
-    return Equation(name, shape, dtype, origin, indices, body)
-
-
-def _stored(groups: list[Group], tensors: Mapping[str, Tensor], wanted: set[str]) -> set[str]:
-    """The equations whose values memory must hold: results, next values, and what another group reads."""
-    owner = {m.name: k for k, g in enumerate(groups) for m in g.members}
-    memory = {tensors[w].source for w in wanted}
-    stored = {name for name in owner if name in memory or tensors[name].buffer != name}
-    for k, group in enumerate(groups):
-        for member in group.members:
-            for tensor, _ in tensor_reads(member):
-                source = tensors[tensor].source
-                if owner.get(source, k) != k:
-                    stored.add(source)
-    return stored
 
 
 def _kernel(group: Group, tensors: Mapping[str, Tensor], stored: set[str], nodes: Mapping[str, Node]) -> Kernel:

@@ -15,6 +15,9 @@ RESERVED = frozenset(
     }
 )
 
+# of what has the name of a tensor, or of an index: `relu_1_value` goes into `relu_1`, `batch` runs to `batch_size`
+SUFFIXES = {"scalar": "_value", "index": "_index", "size": "_size"}
+
 
 def identifier(name: str) -> str:
     """A Python identifier like `name`: `d/conv_1.y` is `d_conv_1_y`."""
@@ -38,8 +41,8 @@ class Names:
         known = self._of.get((domain, name))
         if known is None:
             base = f"{domain}{len(self._of)}" if self.canonical else identifier(name or domain)
-            if domain == "scalar" and base in self._used:
-                base += "_value"  # the tensor of that name is a parameter
+            if base in self._used and domain in SUFFIXES:
+                base += SUFFIXES[domain]
             known = self._of[domain, name] = self.unique(base)
         return known
 

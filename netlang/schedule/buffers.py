@@ -1,0 +1,147 @@
+"""In whose memory every node lives: copies that alias, results of the caller, updates in place, what fusion spares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from netlang.diagnostics import InternalError, fail
+from netlang.graph.expression import Expr, Read, Reduce, Whole
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int, fetch, index, integer, product
+from netlang.graph.nodes import Equation, Extern, Input, Node, Origin, Param, Random, State, View
+from netlang.schedule.fuse import tensor_reads
+from netlang.schedule.order import Group
+from netlang.schedule.program import Buffer, Tensor
+
+_KINDS: dict[type[Node], str] = {Input: "input", Param: "param", State: "state"}
+
+
+def aliased(node: Node, graph: Graph) -> Node:
+    """The node; an equation that only repeats the elements of a tensor in their order as a view of it."""
+    if not isinstance(node, Equation):
+        return node
+    found = list(tensor_reads(node))
+    if len(found) != 1:
+        return node
+    ((tensor, indices),) = found
+    if node.body not in (Read(tensor, indices), Whole(fetch(tensor, indices, integer(0)))):
+        return node
+    old, new = (Tensor("", "", "", shape, "") for shape in (graph[tensor].shape, node.shape))
+    if product(old.shape) != product(new.shape) or old.place(indices) != new.place(node.places):
+        return node
+    return View(node.name, node.shape, node.dtype, node.origin, tensor)
+
+
+def add_copies(
+    nodes: dict[str, Node], roots: Iterable[str], updates: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The node of each root, and for the node of each next value what it updates.
+
+    Adds to `nodes` an equation that copies where a root is (a view of) something whose memory is not the root's own:
+    drawn numbers, a parameter that changes; and where a next value is not an equation of its own, or is a root too.
+    """
+
+    def source(name: str) -> Node:
+        node = nodes[name]
+        return source(node.operand) if isinstance(node, View) else node
+
+    def copy(name: str, base: str) -> str:
+        node = nodes[name]
+        while base in nodes:
+            base += ".copy"
+        nodes[base] = _copy(base, name, node.shape, node.dtype, node.origin)
+        return base
+
+    results: dict[str, str] = {}
+    for root in roots:
+        behind = source(root)
+        results[root] = copy(root, root) if behind.name in updates or isinstance(behind, Random) else root
+    next_values: dict[str, str] = {}
+    taken = {source(root).name for root in results}
+    for name, value in updates.items():
+        if not isinstance(nodes[value], Equation) or value in taken or value in next_values:
+            value = copy(value, f"{name}.next")
+        next_values[value] = name
+    return results, next_values
+
+
+def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, Tensor], dict[str, Buffer]]:
+    """A tensor for every node, and a buffer for each that is not a view or drawn; those of `results` are outputs."""
+    tensors: dict[str, Tensor] = {}
+    buffers: dict[str, Buffer] = {}
+    for node in nodes:
+        if isinstance(node, View):
+            tensors[node.name] = replace(tensors[node.operand], name=node.name, shape=node.shape)
+            continue
+        if isinstance(node, Extern):
+            fail("extern-not-compiled", f"the operation `{node.operation}` has no compiled form", node.origin.span)
+        draws = node.distribution if isinstance(node, Random) else ""
+        if draws == "haar":
+            raise InternalError("schedule", f"`{node.name}` draws an orthogonal matrix, which only initial values may")
+        tensors[node.name] = Tensor(node.name, node.name, node.name, node.shape, node.dtype, draws)
+        if not draws:
+            kind = _KINDS.get(type(node), "temporary")
+            buffers[node.name] = Buffer(node.name, node.shape, node.dtype, kind, slot=node.name)
+    for name in results:
+        owner = buffers[tensors[name].buffer]
+        if owner.kind == "temporary":
+            buffers[owner.name] = replace(owner, kind="output")
+    return tensors, buffers
+
+
+def update_in_place(
+    groups: list[Group], tensors: dict[str, Tensor], buffers: dict[str, Buffer], next_values: Mapping[str, str]
+) -> None:
+    """Let next values be computed into the memory of what they update; where old values are read later, by a copy.
+
+    Moves the tensor of a next value to the buffer that it updates, if its group reads the old value only at the place
+    that it computes and no later group reads it. Else appends a group that copies.
+    """
+    last_reader: dict[str, int] = {}
+    elsewhere: set[tuple[int, str]] = set()
+    for k, group in enumerate(groups):
+        here = Tensor("", "", "", group.shape, "real").place(group.places)
+        for member in group.members:
+            for tensor, indices in tensor_reads(member):
+                buffer = tensors[tensor].buffer
+                last_reader[buffer] = max(k, last_reader.get(buffer, k))
+                reduced = isinstance(member.body, Reduce)
+                if tensors[tensor].place(indices) != here or reduced:
+                    elsewhere.add((k, buffer))
+    position = {m.name: k for k, g in enumerate(groups) for m in g.members}
+    for value, target in next_values.items():
+        k = position[value]
+        if last_reader.get(target, -1) <= k and (k, target) not in elsewhere:
+            for moved in [t for t in tensors.values() if t.source == value]:
+                tensors[moved.name] = replace(moved, buffer=target)
+            del buffers[value]
+        else:
+            made = buffers[value]
+            name = f"{target}.next" if f"{target}.next" not in tensors else f"{target}.next.copy"
+            origin = next(m.origin for m in groups[k].members if m.name == value)
+            equation = _copy(name, value, made.shape, made.dtype, origin)
+            tensors[name] = Tensor(name, name, target, made.shape, made.dtype)
+            groups.append(Group(equation.indices, made.shape, [equation]))
+
+
+def _copy(name: str, source: str, shape: tuple[Int, ...], dtype: str, origin: Origin) -> Equation:
+    """The equation `name[i0, ...] = source[i0, ...]`."""
+    indices = tuple(f"i{k}" for k in range(len(shape)))
+    places = tuple(map(index, indices))
+    body: Expr = Whole(fetch(source, places, integer(1 << 62))) if dtype == "int" else Read(source, places)
+    return Equation(name, shape, dtype, origin, indices, body)
+
+
+def stored_members(groups: list[Group], tensors: Mapping[str, Tensor], wanted: set[str]) -> set[str]:
+    """The equations whose values memory must hold: results, next values, and what another group reads."""
+    owner = {m.name: k for k, g in enumerate(groups) for m in g.members}
+    memory = {tensors[w].source for w in wanted}
+    stored = {name for name in owner if name in memory or tensors[name].buffer != name}
+    for k, group in enumerate(groups):
+        for member in group.members:
+            for tensor, _ in tensor_reads(member):
+                source = tensors[tensor].source
+                if owner.get(source, k) != k:
+                    stored.add(source)
+    return stored
