@@ -10,7 +10,7 @@ from netlang.draw.dot import Dot, font, lines, small
 from netlang.draw.equations import EQUATION_LINES, EQUATION_WIDTH, draw_node, parameter_rows
 from netlang.draw.kinds import learned
 from netlang.draw.layers import heading
-from netlang.draw.notation import equation_label, shape_label, wrap
+from netlang.draw.notation import TIMES, equation_label, shape_label, wrap
 from netlang.draw.style import BACKWARD, FRAME, PAINTS
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input, Node, Param, State
@@ -66,26 +66,28 @@ def _derived(graph: Graph) -> Graph:
 
 
 def _by_blocks(graph: Graph, forward: Graph) -> str:
-    diagram = blocks(forward)
+    diagram = blocks(forward, opening=False)
     dot = _page(graph)
     for block in diagram.blocks:
+        times = font(f"  {TIMES} {block.count}", bold=True) if block.count > 1 else ""
+        detail = small(block.name if block.name != block.title else "")
         paint = PAINTS[block.kind]
-        label = lines(font(block.title, bold=True), small(block.name if block.name != block.title else ""))
-        dot.node(block.name, label, fillcolor=paint.fill, color=paint.line)
+        label = lines(font(block.title, bold=True) + times, detail)
+        dot.node(block.name, label, fillcolor=paint.fill, color=paint.line, group="forward")
     for edge in diagram.edges:
-        dot.edge(edge.tail, edge.head, weight=4)
+        dot.edge(edge.tail, edge.head, weight=8)
     groups: dict[str, list[Node]] = {}
     for primal, nodes in _adjoints(graph, forward).items():
         if primal in diagram.block_of:
             groups.setdefault(diagram.block_of[primal], []).extend(nodes)
-    learns = [p for p in graph.gradients if p in graph.nodes and isinstance(graph[p], Param)]
+    learning = [p.name for p in graph.params if p.name in graph.gradients]
     for name in groups:
-        own = [p.rsplit(".", 1)[-1] for p in learns if diagram.block_of.get(p) == name]
-        label = lines(font(f"d/{name}", bold=True), small(("gradient of " + ", ".join(own)) if own else ""))
-        dot.node(f"d/{name}", label, fillcolor=_FILL, color=BACKWARD)
-    home = {node.name: block for block, nodes in groups.items() for node in nodes}
-    for name in groups:
+        own = [p.rsplit(".", 1)[-1] for p in learning if diagram.block_of.get(p) == name]
+        said = ", ".join(own) if len(own) < 4 else f"{len(own)} parameter tensors"
+        label = lines(font(f"d/{name}", bold=True), small(f"gradient of {said}" if own else ""))
+        dot.node(f"d/{name}", label, fillcolor=_FILL, color=BACKWARD, group="backward")
         _row(dot, [], name, [name])
+    home = {node.name: block for block, nodes in groups.items() for node in nodes}
     _gradient_edges(dot, graph, groups, home, diagram.block_of, frozenset())
     return dot.text()
 

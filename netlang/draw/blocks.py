@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class Block:
     """A box: `title` in the user's words, `name` below it; `frame` is the expanded scope that it lies in.
 
     `parameters` counts what the block owns (of one of `count` equal blocks); `owner` is the scope whose parameters it
-    uses instead of its own, where an instance is applied again.
+    uses instead of its own, where an instance is applied again. An `idle` block gives back its input: a layer that does
+    something in training only.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Block:
     count: int = 1
     owner: str = ""
     scope: str = ""
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ def scalar_root(graph: Graph) -> str:
     return next((r for r in roots if not graph[r].shape and graph[r].dtype == "real"), "")
 
 
-def blocks(graph: Graph) -> Diagram:
-    """The blocks of a graph; scopes that contain layers are opened where the whole stays small."""
+def blocks(graph: Graph, *, opening: bool = True) -> Diagram:
+    """The blocks of a graph; with `opening`, scopes that contain layers are opened where the whole stays small."""
+    if not opening:
+        return _Blocks(graph, frozenset()).diagram()
     opened = frozenset(s.parent for s in graph.scopes if s.parent and s.kind == "layer")
     diagram = _Blocks(graph, opened).diagram()
     return diagram if len(diagram.blocks) <= MOST_BLOCKS else _Blocks(graph, frozenset()).diagram()
@@ -150,12 +155,14 @@ class _Blocks:
                 put(node, *self.keeper(node, block_of, frame_of))
         for name, first in self.alias.items():
             block_of[name] = block_of[first]
-        made = tuple(self.block(name, nodes, frame_of[name]) for name, nodes in held.items())
+        made = [self.block(name, nodes, frame_of[name]) for name, nodes in held.items()]
+        edges, idle = self.with_idle(made, self.edges(kept, block_of))
+        made += idle
         used = {b.frame for b in made} - {""}
         while missing := {self.scopes[f].parent for f in used} - used - {""}:
             used |= missing
         frames = tuple(self.frame(s) for s in self.graph.scopes if s.name in used)
-        return Diagram(made, frames, self.edges(kept, block_of), block_of)
+        return Diagram(tuple(made), frames, tuple(edges), block_of)
 
     def keeper(self, node: Node, block_of: Mapping[str, str], frame_of: Mapping[str, str]) -> tuple[str, str]:
         """Where a parameter is counted: in its scope's block, else in the only block that reads it, else by itself."""
@@ -198,14 +205,20 @@ class _Blocks:
         """A tensor defined by an equation of its own: the equation where it is short, else the name."""
         if isinstance(nodes[0], Input | Param | State):
             return name
-        text = equation_label(self.graph, nodes[-1], nodes[-1].origin.scope)
-        return text if len(nodes) == 1 and len(text) <= 36 else name.rsplit(".", 1)[-1]
+        short = name.rsplit(".", 1)[-1]
+        origin = nodes[-1].origin
+        written = " ".join(origin.span.text.split()) if origin.span is not None else ""
+        written = re.sub(r"^(loss|output|metric) ", "", written)
+        if re.match(rf"{re.escape(short)}(\[[^\]]*\])? =", written) and "->" not in written and len(written) <= 44:
+            return written
+        text = equation_label(self.graph, nodes[-1], origin.scope)
+        return text if len(nodes) == 1 and len(text) <= 36 else short
 
     def frame(self, scope: Scope) -> Frame:
         count = len(self.runs[scope.name].scopes) if scope.name in self.runs else 1
         return Frame(scope.name, self.title(scope), scope.parent, count)
 
-    def edges(self, kept: list[Node], block_of: Mapping[str, str]) -> tuple[Edge, ...]:
+    def edges(self, kept: list[Node], block_of: Mapping[str, str]) -> list[Edge]:
         found: dict[Edge, None] = {}
         for node in kept:
             for operand in node.operands:
@@ -213,4 +226,33 @@ class _Blocks:
                 weight = isinstance(self.graph[operand], Param | State) and tail != operand
                 if tail != head and not weight:
                     found[Edge(tail, head, operand)] = None
-        return tuple(found)
+        return list(found)
+
+    def with_idle(self, made: list[Block], edges: list[Edge]) -> tuple[list[Edge], list[Block]]:
+        """Idle scopes put on the edge that they stand on, where it is plain which one that is."""
+        frames = {block.name: block.frame for block in made}
+        idle: list[Block] = []
+        for scope in self.graph.scopes:
+            shown = not scope.parent or scope.parent in self.opened
+            if self.members[scope.name] or len(scope.inputs) != 1 or scope.inputs != scope.outputs or not shown:
+                continue
+            after = [e for e in edges if e.tensor == scope.inputs[0] and self.is_after(e.head, scope)]
+            if len(after) != 1 or frames[after[0].head] != scope.parent:
+                continue
+            (edge,) = after
+            edges[edges.index(edge)] = Edge(edge.tail, scope.name, edge.tensor)
+            edges.append(Edge(scope.name, edge.head, edge.tensor))
+            frames[scope.name] = scope.parent
+            idle.append(
+                Block(scope.name, self.title(scope), "movement", scope.parent, (), 0, scope=scope.name, idle=True)
+            )
+        return edges, idle
+
+    def is_after(self, block: str, scope: Scope) -> bool:
+        """True unless the file says otherwise: the place of the block's text against the scope's."""
+        other = self.scopes[block].span if block in self.scopes else None
+        if other is None and block in self.graph.nodes:
+            other = self.graph[block].origin.span
+        if other is None or scope.span is None or other.source is not scope.span.source:
+            return True
+        return other.start > scope.span.start

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from netlang.diagnostics import fail, listing, nearest
 from netlang.draw.blocks import scalar_root, visible
 from netlang.draw.dot import Dot, Markup, font
-from netlang.draw.explode import explode
+from netlang.draw.explode import explode, is_slice
 from netlang.draw.kinds import is_contraction
 from netlang.draw.notation import MINUS, TIMES, number_label, shape_label, shorten, value_label
 from netlang.draw.style import BACKWARD, FORWARD, SMALL, TEXT, WIRE
@@ -20,6 +20,7 @@ from netlang.graph.nodes import Equation, Extern, Input, Node, Param, Random, St
 from netlang.graph.text import expression_text, shape_text
 
 Array = NDArray[np.float64]
+_SHAPES = "give nested lists, as in `W=[[1, 2], [3, 4]]`"
 
 
 def circuit(graph: Graph, at: Mapping[str, float | Array]) -> str:
@@ -27,7 +28,7 @@ def circuit(graph: Graph, at: Mapping[str, float | Array]) -> str:
 
     Values are float64; arrays have the shapes of the graph. Gradients are those of the first loss, else of the first
     scalar output; where there is neither, only forward values are drawn. Raises NetlangError: `unknown-name`,
-    `missing-value`, `array-shape`.
+    `missing-value`, `bad-value`, `array-shape`.
     """
     from netlang.targets.reference import evaluate
 
@@ -60,13 +61,18 @@ def _given(graph: Graph, at: Mapping[str, float | Array]) -> dict[str, Array]:
         fail("missing-value", f"no value is given for {listing(missing)}", help=f"add `{example}` to the values")
     arrays: dict[str, Array] = {}
     for name, node in sources.items():
-        arrays[name] = np.asarray(at[name], dtype=np.float64)
+        try:
+            arrays[name] = np.asarray(at[name], dtype=np.float64)
+        except (ValueError, TypeError):  # ragged lists, texts
+            fail("bad-value", f"the value of `{name}` is not a number or an array of numbers", help=_SHAPES)
+        if node.dtype == "int" and (arrays[name] != np.floor(arrays[name])).any():
+            fail("bad-value", f"`{name}` holds integers, the value given does not", help="give whole numbers")
         if len(arrays[name].shape) != len(node.shape) or any(
             extent.is_constant and extent.constant != length
             for extent, length in zip(node.shape, arrays[name].shape, strict=True)
         ):
             message = f"`{name}` has shape {shape_text(node.shape)}, the value given has {list(arrays[name].shape)}"
-            fail("array-shape", message, node.origin.span, help="give nested lists, as in `W=[[1, 2], [3, 4]]`")
+            fail("array-shape", message, node.origin.span, help=_SHAPES)
     return arrays
 
 
@@ -75,9 +81,18 @@ def _draw(graph: Graph, exploded: Graph, forward: Mapping[str, Array], gradients
     dot.attributes |= {"rankdir": "LR", "ranksep": 0.22, "nodesep": 0.3}
     finals = {*graph.outputs.values(), *graph.losses.values()}
     titles = {node: name for name, node in [*graph.losses.items(), *graph.outputs.items()]}
+    given = {n.name for n in exploded if not n.operands}
+    picked = {n.name for n in exploded if isinstance(n, Equation) and is_slice(n.body) and n.operands[0] in given}
+    # a tensor of which single elements alone are used is drawn as these elements
+    dissolved = {name for name in given if exploded.users[name] and set(exploded.users[name]) <= picked} - finals
+    picked = {name for name in picked if exploded[name].operands[0] in dissolved}
     for node in exploded:
-        source = not node.operands
-        name = titles.get(node.name, node.name) if node.name in graph.nodes else ""
+        if node.name in dissolved:
+            continue
+        source = node.name in given or node.name in picked
+        hoisted = node.name.rpartition(".")[0] in graph.nodes  # a reduction that a named equation contains
+        named = node.name in picked or (node.name in graph.nodes and not hoisted)
+        name = titles.get(node.name, node.name if named else "")
         label = _wire(name, forward[node.name], gradients.get(node.name), source or node.name not in finals)
         dot.node(f"{node.name} wire", label, shape="plain", style="", fillcolor="white")
         if not source:
@@ -88,7 +103,7 @@ def _draw(graph: Graph, exploded: Graph, forward: Mapping[str, Array], gradients
             face = {"fillcolor": "#eef3f9", "color": WIRE, "fontsize": TEXT + 1}
             dot.node(node.name, text, **shape, **size, **face)  # type: ignore[arg-type]  # mixed value types
             dot.edge(node.name, f"{node.name} wire", arrowhead="none", headport="w", weight=4)
-        for operand in exploded.network.predecessors(node.name):
+        for operand in () if source else exploded.network.predecessors(node.name):
             for _ in range(exploded.network.number_of_edges(operand, node.name)):
                 dot.edge(f"{operand} wire", node.name, arrowsize=0.55, tailport="e")
     return dot.text()
@@ -131,7 +146,9 @@ def _body_label(body: Expr) -> str:
     if isinstance(body, Reduce):
         return TIMES if is_contraction(body) else _REDUCTIONS.get(body.op, body.op)
     if not isinstance(body, Apply):
-        return "=" if isinstance(body, Read) else shorten(expression_text(body), 36)
+        if isinstance(body, Read):
+            return f"[{', '.join(i.key for i in body.indices)}]" if is_slice(body) else "="
+        return shorten(expression_text(body), 36)
     constant = next((a.value for a in body.args if isinstance(a, Const)), None)
     if body.op == "add":
         if constant is not None:

@@ -67,7 +67,9 @@ def small(text: str, color: str = MUTED) -> str:
 def lines(*parts: str, align: str = "CENTER") -> Markup:
     """Markup lines one below the other; empty ones are left out. A table, because Graphviz centres tables only."""
     cells = "".join(f'<TR><TD ALIGN="{align}">{part}</TD></TR>' for part in parts if part)
-    return Markup(f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{cells}</TABLE>' if cells else " ")
+    table = '<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">'
+    # Graphviz sets text high in its row; the empty row evens that out
+    return Markup(f'{table}<TR><TD HEIGHT="3"></TD></TR>{cells}</TABLE>' if cells else " ")
 
 
 @dataclass

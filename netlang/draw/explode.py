@@ -28,11 +28,20 @@ from netlang.graph.nodes import Equation, Node
 def explode(graph: Graph) -> Graph:
     """The same graph with every equation split into equations of one operation each; names of the user's stay.
 
-    Sums and products take two operands at a time, in the order written. What stays whole: a contraction, a piecewise
-    choice (the branch that is not taken must not be evaluated), a reduction of one tensor.
+    Sums and products take two operands at a time, in the order written. `w[0]` and `W[k, 0]` become nodes of their own,
+    by these names. What stays whole: a contraction, a piecewise choice (the branch that is not taken must not be
+    evaluated), a reduction of one tensor.
     """
     explosion = _Explosion(graph)
     return graph.evolve([part for node in graph for part in explosion.split(node)])
+
+
+def is_slice(e: Expr) -> bool:
+    """True for a read at constant places and bare indices, such as `w[0]` and `W[k, 0]`."""
+    if not isinstance(e, Read):
+        return False
+    constant = [place.is_constant for place in e.indices]
+    return any(constant) and all(c or place.index is not None for c, place in zip(constant, e.indices, strict=True))
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class _Explosion:
     def __init__(self, graph: Graph) -> None:
         self.taken = dict.fromkeys(graph.nodes)
         self.made: list[Node] = []
+        self.slices: dict[str, str] = {}
 
     def split(self, node: Node) -> list[Node]:
         if not isinstance(node, Equation) or node.dtype != "real":
@@ -54,6 +64,8 @@ class _Explosion:
         self.made = []
         body = node.body
         extents = dict(node.extents)
+        if isinstance(body, Reduce) and not body.ranges and not body.op.startswith("arg"):
+            body = body.body
         if isinstance(body, Reduce):
             inner = extents | dict(body.ranges)
             if not is_contraction(body) and body.op not in ("argmax", "argmin"):
@@ -65,7 +77,9 @@ class _Explosion:
 
     def wire(self, e: Expr, node: Equation, order: tuple[str, ...], extents: Mapping[str, Int]) -> Expr:
         """A read or a constant that stands for the value of `e`, which becomes a node of its own where it must."""
-        if isinstance(e, Read | Const | Whole):
+        if isinstance(e, Read):
+            return self.slice(e, node, order, extents) if is_slice(e) else e
+        if isinstance(e, Const | Whole):
             return e
         return self.name(self.operation(e, node, order, extents), node, order, extents)
 
@@ -77,6 +91,16 @@ class _Explosion:
         self.taken[name] = None
         self.made.append(Equation(name, tuple(extents[i] for i in kept), "real", node.origin, kept, body))
         return Read(name, tuple(index(i) for i in kept))
+
+    def slice(self, access: Read, node: Equation, order: tuple[str, ...], extents: Mapping[str, Int]) -> Read:
+        kept = tuple(name for name in order if name in free_indices(access))
+        shape = tuple(extents[i] for i in kept)
+        key = f"{access.key} {shape}"
+        if key not in self.slices:
+            self.slices[key] = fresh(access.key, self.taken)
+            self.taken[self.slices[key]] = None
+            self.made.append(Equation(self.slices[key], shape, "real", node.origin, kept, access))
+        return Read(self.slices[key], tuple(index(i) for i in kept))
 
     def operation(self, e: Expr, node: Equation, order: tuple[str, ...], extents: Mapping[str, Int]) -> Expr:
         """`e` with its operands made wires: a single operation."""

@@ -97,6 +97,8 @@ def _frame_label(frame: Frame) -> Markup:
 def _box(dot: Dot, graph: Graph, block: Block, border: str) -> None:
     paint = PAINTS[block.kind]
     attributes: dict[str, str | float] = {"fillcolor": paint.fill, "color": border or paint.line}
+    if block.idle:
+        attributes["style"] = "rounded,filled,dashed"
     if border:
         attributes["penwidth"] = 2.2
     if block.kind in ("terminal", "target"):
@@ -115,6 +117,7 @@ def _box(dot: Dot, graph: Graph, block: Block, border: str) -> None:
     name = block.name.removeprefix(f"{block.frame}.")
     detail = [name] if block.scope and name != block.title else []
     detail += [f"{block.count} {TIMES} {count}" if block.count > 1 else count] if count else []
+    detail += ["idle outside training"] if block.idle else []
     detail += [f"shares the parameters of {block.owner}"] if block.owner else []
     label = lines(font(block.title, bold=True) + times, small("  \N{MIDDLE DOT}  ".join(detail)))
     dot.node(block.name, label, **attributes)

@@ -102,8 +102,9 @@ def _pygraphviz(text: str, suffix: str) -> bytes | None:
 def _write(path: Path, data: bytes) -> None:
     try:
         path.write_bytes(data)
-    except OSError as wrong:
-        message = f"`{path}` cannot be written: {(wrong.strerror or str(wrong)).lower()}"
+    except (OSError, ValueError) as wrong:  # ValueError: a null character in the path
+        reason = (getattr(wrong, "strerror", None) or str(wrong)).lower()
+        message = f"`{path}` cannot be written: {reason}"
         error = Diagnostic(
             "unwritable-file", message, place=str(path), help="choose a file in a folder that you may write to"
         )

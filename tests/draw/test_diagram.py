@@ -14,7 +14,10 @@ from netlang.draw.dot import Dot, escape, font, lines, quote
 from netlang.draw.kinds import kind, learned
 from netlang.draw.notation import equation_label, number_label, wrap
 from netlang.graph.expression import const, mul, read
+from netlang.graph.graph import Graph
 from netlang.passes.derive import derive
+from netlang.passes.elaborate import elaborate
+from netlang.passes.modules import module_from_text
 from tests.draw import nets
 
 Golden = Callable[[str, str], None]
@@ -141,10 +144,20 @@ def test_backward_places_each_adjoint_beside_its_node() -> None:
     assert '"relu_3.y" -> "d/dense_2.W" [' in dot  # a value used again
 
 
-def test_a_large_backward_view_is_drawn_by_blocks() -> None:
+def test_a_large_backward_view_is_drawn_by_blocks(golden: Golden) -> None:
+    graph = elaborated(RESIDUAL)
+    assert len(graph) > 48
+    dot = draw(graph, "backward")
+    assert "residual(8)" in node_lines(dot, "residual_1")[0]
+    assert "× 6" in node_lines(dot, "residual_1")[0]
+    assert "gradient of 24 parameter tensors" in node_lines(dot, "d/residual_1")[0]
+    assert '"d/dense_1" -> "d/flatten_1" [dir=back' not in dot  # drawn from the lower row to the upper one
+    assert '"d/flatten_1" -> "d/dense_1" [dir=back, style=dashed' in dot
+    golden("draw/residual_backward.dot", dot)
+
+
+def test_backward_wants_a_scalar() -> None:
     graph = nets.resnet((1, 2))
-    net = draw(graph.evolve(outputs={}, losses={"loss": "dense_1.y"}).prune(["dense_1.y"]), "layers")
-    assert "residual_1" in net
     with pytest.raises(NetlangError) as error:
         draw(graph, "backward")
     assert error.value.diagnostics[0].code == "no-objective"
@@ -157,6 +170,48 @@ def test_an_unknown_view() -> None:
         "error[unknown-view]: there is no view `layer`\n"
         "  = help: did you mean `layers`? the views are `layers`, `graph`, `backward`"
     )
+
+
+RESIDUAL = """
+layer residual(x[c, h, w], channels):
+    y = x -> conv(channels, 3, pad=1) -> relu -> conv(channels, 3, pad=1)
+    return relu(x + y)
+
+net Small:
+    input  image[1, 8, 8]
+    target digit: class(10)
+    a = image -> conv(8, 3, pad=1)
+    b = a -> repeat(6, residual(8))
+    m[i, j] = mean(c) b[c, i, j]
+    s = b -> dropout(0.25) -> flatten -> dense(10)
+    output s
+    loss total = cross_entropy(s, digit) + sum(i, j) m[i, j]^2
+"""
+
+
+def elaborated(text: str) -> Graph:
+    module = module_from_text(text)
+    return elaborate(module, module.nets()[0], training=False)
+
+
+def test_titles_are_what_the_file_says(golden: Golden) -> None:
+    dot = draw(elaborated(RESIDUAL))
+    assert ">conv(8, 3, pad=1)</B>" in node_lines(dot, "conv_1")[0]
+    assert ">residual(8)</B>" in dot  # the frame's
+    assert "× 6</B>" in dot
+    assert ">m[i, j] = mean(c) b[c, i, j]</B>" in node_lines(dot, "m")[0]
+    golden("draw/residual_layers.dot", dot)
+
+
+def test_a_layer_for_training_only_is_drawn_idle() -> None:
+    dot = draw(elaborated(RESIDUAL))
+    (dropout,) = node_lines(dot, "dropout_1")
+    assert ">dropout(0.25)</B>" in dropout
+    assert "idle outside training" in dropout
+    assert '"residual_1.y" -> dropout_1 [label=" 8 × 8 × 8 "]' in dot
+    assert 'dropout_1 -> flatten_1 [label=" 8 × 8 × 8 "]' in dot
+    assert '"residual_1.y" -> flatten_1' not in dot
+    assert '"residual_1.y" -> m' in dot  # written before
 
 
 HOSTILE = 'a"b\\N\\"<B>&amp;</TABLE>\n{|}\x00\x1b[0m→ é \ud800;'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from netlang.draw.explode import explode
 from netlang.draw.values import read_values
 from netlang.graph.expression import Apply, Expr, add, const, div, mul, neg, power, read, sub
 from netlang.graph.graph import Graph
+from netlang.graph.integer import integer
 from netlang.graph.verify import verify
 from netlang.targets.reference import evaluate
 from tests.draw import nets
@@ -63,6 +65,21 @@ def test_norm(golden: Golden) -> None:
     assert wire(dot, "x") == ("[0.2, 0.4]", "[-0.112, 0.636]")
     assert wire(dot, "q") == ("[0.22, 0.26]", "[0.44, 0.52]")
     golden("draw/norm_circuit.dot", dot)
+
+
+def test_single_elements_are_wires_of_their_own() -> None:
+    net = nets.Net("Elements")
+    w, x = net.input("w", 3), net.input("x", 2)
+    zero, one, two = (integer(k) for k in range(3))
+    total = add(mul(read(w, zero), read(x, zero)), mul(read(w, one), read(x, one)), read(w, two))
+    graph = net.graph(outputs={"z": net.equation("z", (), "", total)})
+    dot = circuit(graph, read_values("w=[2,-3,-3],x=[-1,-2]"))
+    assert wire(dot, "w[0]") == ("2", "-1")
+    assert wire(dot, "x[1]") == ("-2", "-3")
+    assert wire(dot, "z") == ("1", "1")
+    assert '"w wire"' not in dot
+    used_whole = net.graph(outputs={"z": "z", "w": "w"})
+    assert wire(circuit(used_whole, read_values("w=[2,-3,-3],x=[-1,-2]")), "w") == ("[2, -3, -3]", "[-1, -2, 1]")
 
 
 def scalar(body: Callable[..., Expr]) -> Graph:
@@ -124,9 +141,11 @@ def test_values_without_a_scalar_result_have_no_gradients() -> None:
         ({"x": 1, "y": 2}, "missing-value", "no value is given for `z`"),
         ({"x": 1, "y": 2, "z": 3, "yy": 1}, "unknown-name", "`Circuit` has no input or parameter `yy`"),
         ({"x": [1], "y": 2, "z": 3}, "array-shape", "`x` has shape [], the value given has [1]"),
+        ({"x": [1, [2]], "y": 2, "z": 3}, "bad-value", "the value of `x` is not a number or an array of numbers"),
+        ({"x": "a", "y": 2, "z": 3}, "bad-value", "the value of `x` is not a number or an array of numbers"),
     ],
 )
-def test_wrong_values(at: dict[str, float], code: str, message: str) -> None:
+def test_wrong_values(at: dict[str, Any], code: str, message: str) -> None:
     with pytest.raises(NetlangError) as error:
         circuit(nets.product_circuit(), at)
     (diagnostic,) = error.value.diagnostics
