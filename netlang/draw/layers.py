@@ -91,7 +91,7 @@ _FRAME: dict[str, str | float] = {
 
 def _frame_label(frame: Frame) -> Markup:
     times = font(f"  {TIMES} {frame.count}", bold=True) if frame.count > 1 else ""
-    return lines(font(frame.title, bold=True) + times + small(f"   {frame.name}"))
+    return lines(font(frame.title, bold=True) + times, small(frame.name), align="LEFT")
 
 
 def _box(dot: Dot, graph: Graph, block: Block, border: str) -> None:

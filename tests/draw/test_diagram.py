@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +16,13 @@ from netlang.draw.kinds import kind, learned
 from netlang.draw.notation import equation_label, number_label, wrap
 from netlang.graph.expression import const, mul, read
 from netlang.graph.graph import Graph
+from netlang.graph.integer import product
 from netlang.passes.derive import derive
 from netlang.passes.elaborate import elaborate
 from netlang.passes.modules import module_from_text
 from tests.draw import nets
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 Golden = Callable[[str, str], None]
 
 
@@ -212,6 +215,23 @@ def test_a_layer_for_training_only_is_drawn_idle() -> None:
     assert 'dropout_1 -> flatten_1 [label=" 8 × 8 × 8 "]' in dot
     assert '"residual_1.y" -> flatten_1' not in dot
     assert '"residual_1.y" -> m' in dot  # written before
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.net")), ids=lambda path: path.stem)
+def test_every_example_is_drawn_whole(path: Path) -> None:
+    graph = elaborated(path.read_text(encoding="utf-8"))
+    dot = draw(graph)
+    for node in (*graph.inputs("input"), *graph.inputs("target")):
+        assert node_lines(dot, node.name), node.name
+    for name in graph.outputs:
+        assert node_lines(dot, f"output {name}"), name
+    total = sum(product(p.shape).constant for p in graph.params)
+    assert not total or f"{total:,} parameters" in dot
+    equations = draw(graph, "graph")
+    live = graph.prune([*graph.outputs.values(), *graph.losses.values()])
+    assert all(node_lines(equations, node.name) for node in live)
+    backward = draw(graph, "backward")
+    assert all(node_lines(backward, f"d/{p.name}") for p in live.params)
 
 
 HOSTILE = 'a"b\\N\\"<B>&amp;</TABLE>\n{|}\x00\x1b[0m→ é \ud800;'
