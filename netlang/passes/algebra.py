@@ -180,8 +180,7 @@ def factored(e: Expr) -> Expr:
     for factor, terms in sorted(counts.items(), key=lambda found: -len(found[1])):
         if len(terms) < 2:
             break
-        inverse = power(factor, -1)
-        inner = factored(add(*(mul(term, inverse) for term in terms)))
+        inner = factored(add(*(_quotient(term, factor) for term in terms)))
         rest = [term for term in e.args if term not in terms]
         grouped = mul(factor, inner)
         candidate = add(grouped, factored(add(*rest))) if rest else grouped
@@ -192,6 +191,18 @@ def factored(e: Expr) -> Expr:
     return best
 
 
+def _quotient(term: Expr, factor: Expr) -> Expr:
+    if not isinstance(factor, Const):
+        return mul(term, power(factor, -1))
+    if isinstance(term, Select):
+        return select(term.condition, _quotient(term.then, factor), ZERO)
+    if isinstance(term, Const):
+        return const(term.value / factor.value)
+    assert isinstance(term, Apply)
+    # exactly 1 or -1 is left, which multiplication by a rounded reciprocal would miss
+    return mul(*(const(f.value / factor.value) if isinstance(f, Const) else f for f in term.args))
+
+
 def _factors(term: Expr) -> list[Expr]:
     """What may be taken out of a term: its factors, each to its first power or its reciprocal."""
     if isinstance(term, Select) and term.otherwise == ZERO:
@@ -199,7 +210,8 @@ def _factors(term: Expr) -> list[Expr]:
     found: list[Expr] = []
     for factor in term.args if isinstance(term, Apply) and term.op == "mul" else (term,):
         if isinstance(factor, Const):
-            found += [const(abs(factor.value))] if abs(factor.value) not in (0.0, 1.0, float("inf")) else []
+            value = abs(factor.value)  # only one that division takes out without a trace of rounding
+            found += [const(value)] if value not in (0.0, 1.0, float("inf")) and value * value**-1 == 1 else []
         elif isinstance(factor, Apply) and factor.op == "pow" and isinstance(factor.args[1], Const):
             exponent = factor.args[1].value
             found.append(factor)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import NoReturn
 
-from netlang.diagnostics import Source, fail, nearest
+from netlang.diagnostics import Source, fail, listing, nearest
 from netlang.language import decode, index_definitions, parse, parse_definition
 from netlang.language.tree import Definition, File, Import, Name
 
@@ -113,7 +114,7 @@ def load_module(path: str, read: Reader | None = None, library: Library | None =
     return Module(path, loader.definitions, library or standard_library(), loader.texts, own)
 
 
-def module_from_text(text: str, name: str = "<text>", library: Library | None = None) -> Module:
+def module_from_text(text: str, name: str = "text.net", library: Library | None = None) -> Module:
     """A module from text alone; it can import nothing."""
     return load_module(name, lambda p: text.encode() if p == name else _missing(p), library)
 
@@ -142,20 +143,15 @@ class _Loader:
     def _bytes(self, path: str, by: Import | None) -> bytes:
         try:
             return self.read(path)
-        except IsADirectoryError:
-            reason = "is a folder"
-        except FileNotFoundError:
-            reason = "does not exist"
         except (OSError, ValueError) as error:
-            reason = f"cannot be read ({getattr(error, 'strerror', None) or error})"
-        if by is not None:
+            if by is None:
+                _unreadable(path, error)
             fail(
                 "import-not-found",
-                f"`{by.path.value}` {reason}",
+                f"`{by.path.value}` {_reason(error)}",
                 by.path.span,
                 help="imports are relative to the file that names them",
             )
-        fail("file-not-found", f"`{path}` {reason}", place=path, help="give the path of a `.net` file")
 
     def _import(self, importer: str, imported: Import) -> None:
         wanted = imported.path.value
@@ -192,9 +188,60 @@ class _Loader:
         self.definitions[key] = definition
 
 
+def read_source(path: str) -> bytes:
+    """The bytes of a file. Raises `NetlangError` (`file-not-found`)."""
+    try:
+        return _read_file(path)
+    except (OSError, ValueError) as error:
+        _unreadable(path, error)
+
+
+def choose_net(module: Module, name: str | None) -> Definition:
+    """The net of a module's file that is meant. Raises `no-net`, `several-nets` or `unknown-name`."""
+    nets = module.nets()
+    if not nets:
+        fail(
+            "no-net",
+            f"`{module.name}` defines no net",
+            place=module.name,
+            help="add `net Name:` with an input and an output",
+        )
+    if name is None:
+        if len(nets) > 1:
+            fail(
+                "several-nets",
+                f"`{module.name}` defines {len(nets)} nets: {listing(n.name.id for n in nets)}",
+                place=module.name,
+                help=f"say which: `--net {nets[0].name.id}`, in Python `net={nets[0].name.id!r}`",
+            )
+        return nets[0]
+    for net in nets:
+        if net.name.id == name:
+            return net
+    known = [n.name.id for n in nets]
+    fail(
+        "unknown-name",
+        f"`{module.name}` defines no net `{name}`",
+        place=module.name,
+        help=nearest(name, known) or f"there are {listing(known)}",
+    )
+
+
 def _read_file(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> NoReturn:
+    fail("file-not-found", f"`{path}` {_reason(error)}", place=path, help="give the path of a `.net` file")
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "is a folder"
+    if isinstance(error, FileNotFoundError):
+        return "does not exist"
+    return f"cannot be read: {(getattr(error, 'strerror', None) or str(error)).lower()}"
 
 
 def _missing(path: str) -> bytes:

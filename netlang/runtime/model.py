@@ -12,7 +12,7 @@ from netlang.graph.nodes import Input
 from netlang.language.tree import Definition
 from netlang.passes.derive import derive
 from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import Module, load_module
+from netlang.passes.modules import Module, choose_net, load_module
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.objective import objective
 from netlang.passes.optimize import add_objectives, add_updates
@@ -150,33 +150,3 @@ def load_model(
     """The model of a `.net` file. `net` names one where the file has several."""
     module = module or load_module(path)
     return Model(module, choose_net(module, net), dict(arguments or {}))
-
-
-def choose_net(module: Module, name: str | None) -> Definition:
-    nets = module.nets()
-    if not nets:
-        fail(
-            "no-net",
-            f"`{module.name}` defines no net",
-            place=module.name,
-            help="add `net Name:` with an input and an output",
-        )
-    if name is None:
-        if len(nets) > 1:
-            fail(
-                "several-nets",
-                f"`{module.name}` defines {len(nets)} nets: {listing(n.name.id for n in nets)}",
-                place=module.name,
-                help=f"say which: `--net {nets[0].name.id}`, in Python `net={nets[0].name.id!r}`",
-            )
-        return nets[0]
-    for net in nets:
-        if net.name.id == name:
-            return net
-    known = [n.name.id for n in nets]
-    fail(
-        "unknown-name",
-        f"`{module.name}` defines no net `{name}`",
-        place=module.name,
-        help=nearest(name, known) or f"there are {listing(known)}",
-    )

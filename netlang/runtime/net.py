@@ -19,13 +19,13 @@ from netlang.random import derive_key
 from netlang.runtime.inputs import checked_inputs
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
+from netlang.runtime.training import History, Snapshot, evaluate, fit
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
-from netlang.targets.reference.evaluate import evaluate
+from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 
 if TYPE_CHECKING:
     from netlang.runtime.sources import DataLike
-    from netlang.runtime.training import History
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +51,8 @@ class Net:
         self.epochs_done = 0  # whole epochs so far
         self.total_steps = 1  # of the run, for schedules that look ahead
         self.total_epochs = recipe.epochs if recipe is not None else 1
+        self.history = History()
+        self.best: Snapshot | None = None  # of a run with early stopping
         self._values = self._initial_values()
         self.params = Values(self._values, [p.name for p in model.inference.params])
         self.state = Values(self._values, [n for n in self._values if n not in self.params])
@@ -78,6 +80,14 @@ class Net:
     def __repr__(self) -> str:
         count = sum(a.size for a in self.params.values())
         return f"<Net {self.name}: {count:,} parameters, {self.dtype}>"
+
+    def begin(self) -> None:
+        """Begin a training run from the present parameters: counters at zero, the optimizer without memory."""
+        self.steps_done = self.epochs_done = 0
+        self.history, self.best = History(), None
+        for name, value in self._initial_values().items():
+            if ".optimizer." in name:
+                self._values[name][...] = value
 
     # --- what it computes ---
 
@@ -142,14 +152,10 @@ class Net:
 
     def fit(self, data: DataLike | None = None, **options: Any) -> History:
         """Train as the `train` section says; see `netlang.runtime.training.fit` for the options."""
-        from netlang.runtime.training import fit
-
         return fit(self, data, **options)
 
     def evaluate(self, data: DataLike, *, batch: int = 256) -> dict[str, float]:
         """Losses and metrics over a data set, by name, in inference mode; means over all examples."""
-        from netlang.runtime.training import evaluate
-
         return evaluate(self, data, batch=batch)
 
     # --- what it shows ---
@@ -250,7 +256,7 @@ class Net:
     def _initial_values(self) -> dict[str, Array]:
         """First values of all parameters and states, from the seed."""
         graph = self.model.initial_graph
-        drawn = evaluate(graph, {}, {BATCH: 1}, seed=self.seed, only=graph.initial.values(), direct=False)
+        drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=graph.initial.values(), direct=False)
         return {name: np.array(drawn[node], self.dtype, order="C", copy=True) for name, node in graph.initial.items()}
 
 

@@ -1,0 +1,335 @@
+"""The training loop: epochs over minibatches, validation, early stopping, checkpoints; the same seed gives the same bits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netlang.diagnostics import fail
+from netlang.graph.nodes import BATCH, Input, Param, State
+from netlang.runtime.data import Dataset
+from netlang.runtime.preprocess import Minibatches, Normalization, Split
+from netlang.runtime.sources import Columns, DataLike, open_data, parse_columns
+from netlang.targets.reference.evaluate import evaluate as evaluate_reference
+
+if TYPE_CHECKING:
+    from netlang.runtime.net import Net
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch came to. `objective` is the mean over its steps; `validation` has losses and metrics by name."""
+
+    number: int
+    objective: float
+    validation: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class History:
+    """The epochs of a run; `best` is the number of the one whose parameters the net has."""
+
+    epochs: tuple[Epoch, ...] = ()
+    best: int | None = None
+
+    def __getitem__(self, name: str) -> list[float]:
+        """A curve by name: `objective`, or a loss or metric of the validation data."""
+        if name == "objective":
+            return [e.objective for e in self.epochs]
+        return [e.validation[name] for e in self.epochs]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "epochs": [
+                {"number": e.number, "objective": e.objective, "validation": dict(e.validation)} for e in self.epochs
+            ],
+        }
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> History:
+        epochs = tuple(
+            Epoch(int(e["number"]), float(e["objective"]), {str(k): float(v) for k, v in e["validation"].items()})
+            for e in document["epochs"]
+        )
+        return History(epochs, document["best"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run: the recipe's, with what the call of `fit` changes."""
+
+    epochs: int
+    batch: int
+    shuffle: bool
+    patience: int | None
+    checkpoint: str | None
+    progress: bool
+    report: Callable[[Epoch], None] | None = field(default=None, compare=False)
+
+
+def fit(
+    net: Net,
+    data: DataLike | None = None,
+    *,
+    validation: DataLike | float | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    columns: Columns | None = None,
+    normalize: Sequence[str] | None = None,
+    patience: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    report: Callable[[Epoch], None] | None = None,
+) -> History:
+    """Train a net as its `train` section says; arguments override the section.
+
+    `data` is a data set, a mapping of arrays or a path (see `open_data`); by default the section's `data`.
+    `validation` is other data, or the fraction of `data` to hold out. Each call is a run of its own that starts from
+    the present parameters, unless `resume` is set: then the run goes on where the net (from a checkpoint, say) stopped,
+    with `epochs` counted from its beginning, and ends as an uninterrupted one would, bit for bit. `patience` stops
+    after so many epochs without a lower validation loss and restores the best. `checkpoint` is the path of an artifact
+    that is written, atomically, after each epoch. `report` is called with each epoch.
+
+    Raises `NetlangError` for data that do not fit, and `not-finite` where the objective is not finite any more: then
+    the net has the values it had at the end of the last good epoch.
+    """
+    recipe = net.model.require_recipe()
+    training, held = _data(net, data, validation, columns)
+    if normalize is None:
+        normalize = recipe.normalize
+    if not resume:
+        net.begin()
+    if normalize and (not resume or not net.normalization.moments):
+        net.normalization = Normalization.fit(training, list(normalize))
+    plan = Plan(
+        recipe.epochs if epochs is None else epochs,
+        recipe.batch if batch is None else batch,
+        recipe.shuffle,
+        recipe.patience if patience is None else patience,
+        os.fspath(checkpoint) if checkpoint is not None else None,
+        sys.stderr.isatty() if progress is None else progress,
+        report,
+    )
+    if plan.batch < 1 or plan.epochs < 0:
+        fail(
+            "bad-setting", f"a run has at least 1 example in a batch and 0 epochs, found {plan.batch} and {plan.epochs}"
+        )
+    return _Run(net, training, held, plan).history()
+
+
+def evaluate(net: Net, data: DataLike, *, batch: int = 256, columns: Columns | None = None) -> dict[str, float]:
+    """Means of losses and metrics over a data set, in inference mode."""
+    return _evaluate(net, bind(net, open_data(data, columns=columns)), batch)
+
+
+def bind(net: Net, data: Dataset) -> Dataset:
+    """The data under the names and in the shapes of the net's inputs and targets."""
+    inputs = [(n.name, _shape(n), _dtype(net, n), _classes(n)) for n in net.inputs]
+    targets = [(n.name, _shape(n), _classes(n)) for n in net.targets]
+    return data.bind(inputs, targets, dtype=net.dtype)
+
+
+def _shape(node: Input) -> tuple[int, ...]:
+    return tuple(extent.constant for extent in node.shape)
+
+
+def _classes(node: Input) -> int | None:
+    return None if node.classes is None else node.classes.constant
+
+
+def _dtype(net: Net, node: Input) -> np.dtype[Any]:
+    return np.dtype(np.int64) if node.dtype == "int" else net.dtype
+
+
+def _data(
+    net: Net, data: DataLike | None, validation: DataLike | float | None, columns: Columns | None
+) -> tuple[Dataset, Dataset | None]:
+    recipe = net.model.require_recipe()
+    if data is None:
+        if recipe.data is None:
+            fail(
+                "no-data",
+                f"nothing says what data to train `{net.name}` on",
+                recipe.span,
+                help='add `data "..."` to the `train` section, or give the data',
+            )
+        data, columns = recipe.data, columns or (parse_columns(recipe.columns) if recipe.columns else None)
+    bound = bind(net, open_data(data, columns=columns))
+    if validation is None:
+        validation = recipe.validation
+    if not isinstance(validation, int | float):
+        return bound, bind(net, open_data(validation, columns=columns))
+    if validation == 0:
+        return bound, None
+    labelled = [n.name for n in net.targets if n.classes is not None and not n.shape]
+    training, held = Split(float(validation), net.seed, labelled[0] if labelled else None).apply(bound)
+    return training, held
+
+
+class _Run:
+    """One call of `fit`."""
+
+    def __init__(self, net: Net, training: Dataset, held: Dataset | None, plan: Plan) -> None:
+        self.net, self.plan = net, plan
+        self.training = net.normalization.apply_arrays(training)
+        self.examples = training.examples
+        self.held = held
+        self.minibatches = Minibatches(plan.batch, net.seed, plan.shuffle)
+        net.total_epochs = plan.epochs
+        net.total_steps = max(1, plan.epochs * self.minibatches.count(self.examples))
+        self.good = Snapshot.of(net)
+
+    def history(self) -> History:
+        net, plan = self.net, self.plan
+        epochs = list(net.history.epochs)
+        best: Snapshot | None = net.best
+        while net.epochs_done < plan.epochs:
+            if plan.patience is not None and best is not None and net.epochs_done - best.epochs >= plan.patience:
+                break
+            epoch = self.epoch()
+            epochs.append(epoch)
+            watched = sum(epoch.validation[name] for name in net.graph.losses) if epoch.validation else epoch.objective
+            if plan.patience is not None and (best is None or watched < best.watched):
+                best = replace(Snapshot.of(net), watched=watched)
+            net.best = best
+            self.good = Snapshot.of(net)
+            net.history = History(tuple(epochs), best.epochs if best is not None else net.epochs_done)
+            if plan.checkpoint is not None:
+                net.save(plan.checkpoint, training=True)
+            if plan.report is not None:
+                plan.report(epoch)
+        if plan.patience is not None and best is not None:
+            best.restore_values(net)
+        return net.history
+
+    def epoch(self) -> Epoch:
+        net = self.net
+        program, graph = net.program("step"), net.model.step_graph
+        objectives = tuple(graph.objectives.values())
+        total = 0.0
+        with _bar(self.plan.progress, self.minibatches.count(self.examples), net.epochs_done, self.plan.epochs) as bar:
+            for arrays in self.minibatches.over(self.training, net.epochs_done):
+                size = len(next(iter(arrays.values())))
+                net.steps_done += 1
+                values = net.run_checked(program, graph, arrays, size)
+                objective = float(sum(values[name] for name in objectives))
+                if not np.isfinite(objective):
+                    self.not_finite(objective)
+                total += objective * size
+                bar.update(1)
+                bar.set_postfix_str(f"objective {objective:.4f}", refresh=False)
+        net.epochs_done += 1
+        validation = {} if self.held is None else _evaluate(net, self.held, 256)
+        return Epoch(net.epochs_done, total / self.examples, validation)
+
+    def not_finite(self, objective: float) -> None:
+        """Undo the epoch, run it again up to the step that failed, and say which tensor is the first not finite."""
+        net, failed = self.net, self.net.steps_done
+        self.good.restore(net)
+        program, graph = net.program("step"), net.model.step_graph
+        culprit = ""
+        for arrays in self.minibatches.over(self.training, net.epochs_done):
+            net.steps_done += 1
+            if net.steps_done == failed:
+                culprit = self.culprit(arrays)
+                break
+            net.run_checked(program, graph, arrays, len(next(iter(arrays.values()))))
+        self.good.restore(net)
+        kept = f"the net has the values of the end of epoch {net.epochs_done}"
+        fail(
+            "not-finite",
+            f"the objective of `{net.name}` is {objective} at step {failed}, in epoch {net.epochs_done + 1}",
+            net.model.require_recipe().span,
+            notes=[culprit, kept] if culprit else [kept],
+            help="lower the learning rate, add `clip 1` or check the data",
+        )
+
+    def culprit(self, arrays: Mapping[str, Array]) -> str:
+        net = self.net
+        graph = net.model.step_graph
+        given = {
+            n.name: a
+            for n in graph
+            if isinstance(n, Input | Param | State) and (a := self.value(n.name, arrays)) is not None
+        }
+        with np.errstate(all="ignore"):
+            values = evaluate_reference(
+                graph,
+                given,
+                {BATCH: len(next(iter(arrays.values())))},
+                seed=net.seed,
+                step=net.steps_done,
+                dtype=net.dtype,
+                direct=False,
+            )
+        for node in graph.order:
+            if node.name in values and not np.isfinite(values[node.name]).all():
+                return f"the first tensor that is not finite is `{node.name}`"
+        return ""
+
+    def value(self, name: str, arrays: Mapping[str, Array]) -> Array | None:
+        for source in (arrays, self.net._clock(), self.net._values):
+            if name in source:
+                return source[name]
+        return None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The values and counters of a net at the end of an epoch."""
+
+    values: Mapping[str, Array]
+    steps: int
+    epochs: int
+    watched: float = float("inf")
+
+    @staticmethod
+    def of(net: Net) -> Snapshot:
+        return Snapshot({n: a.copy() for n, a in net._values.items()}, net.steps_done, net.epochs_done)
+
+    def restore_values(self, net: Net) -> None:
+        for name, value in self.values.items():
+            net._values[name][...] = value
+
+    def restore(self, net: Net) -> None:
+        self.restore_values(net)
+        net.steps_done, net.epochs_done = self.steps, self.epochs
+
+
+def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
+    program, graph = net.program("evaluate"), net.model.evaluation_graph
+    named = {**net.graph.losses, **net.graph.metrics}
+    if not named:
+        fail(
+            "nothing-computed",
+            f"`{net.name}` has neither a loss nor a metric to evaluate",
+            net.model.net.name.span,
+            help="add `loss ...` or `metric ...`",
+        )
+    read = {b.name for b in program.program.of_kind("input")}
+    arrays = net.normalization.apply_arrays(data)
+    totals = dict.fromkeys(named, 0.0)
+    for start in range(0, data.examples, batch):
+        part = {n: np.ascontiguousarray(a[start : start + batch]) for n, a in arrays.items() if n in read}
+        size = min(batch, data.examples - start)
+        values = net.run_checked(program, graph, part, size)
+        for name, node in named.items():
+            value = values[node].astype(np.float64)
+            totals[name] += float(value.sum()) if value.ndim else float(value) * size
+    return {name: total / data.examples for name, total in totals.items()}
+
+
+def _bar(shown: bool, steps: int, epoch: int, epochs: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=steps, desc=f"epoch {epoch + 1}/{epochs}", disable=not shown, leave=False, file=sys.stderr)

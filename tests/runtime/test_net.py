@@ -1,0 +1,104 @@
+"""The Python interface: calls, single examples, gradients, and what it says of wrong arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import netlang
+
+CIRCUIT = """
+net Circuit:
+    input x, y, z
+    q = x + y
+    f = q * z
+    output f
+"""
+
+CLASSIFIER = """
+net C:
+    input x[3]
+    target y: class(2)
+    s = x -> dense(2)
+    output s
+    loss cross_entropy(s, y)
+"""
+
+
+def code(caught: pytest.ExceptionInfo[netlang.NetlangError]) -> str:
+    return caught.value.diagnostics[0].code
+
+
+def test_the_circuit_of_the_lecture() -> None:
+    net = netlang.loads(CIRCUIT, dtype="float64")
+    assert net.forward(x=-2, y=5, z=-4)["f"] == -12
+    value, grads = net.gradients(x=-2, y=5, z=-4, wrt=["x", "y", "z", "q"])
+    assert value == -12
+    assert {k: float(np.squeeze(v)) for k, v in grads.items()} == {"x": -4, "y": -4, "z": 3, "q": -4}
+
+
+def test_any_batch_size_and_single_examples() -> None:
+    net = netlang.loads(CLASSIFIER)
+    x = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
+    whole = net(x)
+    assert whole.shape == (7, 2) and whole.dtype == np.float32
+    np.testing.assert_allclose(net(x[:3]), whole[:3], rtol=1e-6)
+    np.testing.assert_allclose(net(x[4]), whole[4], rtol=1e-6)
+    np.testing.assert_allclose(whole, x @ net.params["dense_1.W"].T + net.params["dense_1.b"], rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_parameters_and_inputs() -> None:
+    net = netlang.loads(CLASSIFIER, dtype="float64")
+    x, y = np.random.default_rng(0).standard_normal((5, 3)), np.array([0, 1, 1, 0, 1])
+    loss, grads = net.gradients(x=x, y=y, wrt=["dense_1.W", "dense_1.b", "x"])
+    scores = x @ net.params["dense_1.W"].T + net.params["dense_1.b"]
+    p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    delta = (p - np.eye(2)[y]) / 5
+    np.testing.assert_allclose(loss, -np.log(p[np.arange(5), y]).mean(), rtol=1e-12)
+    np.testing.assert_allclose(grads["dense_1.W"], delta.T @ x, rtol=1e-12)
+    np.testing.assert_allclose(grads["dense_1.b"], delta.sum(0), rtol=1e-12)
+    np.testing.assert_allclose(grads["x"], delta @ net.params["dense_1.W"], rtol=1e-12)
+
+
+def test_parameters_can_be_read_changed_and_set() -> None:
+    net = netlang.loads(CLASSIFIER)
+    net.params["dense_1.W"] = np.ones((2, 3))
+    net.params["dense_1.b"][...] = 2
+    assert net(np.ones((1, 3))).tolist() == [[5.0, 5.0]]
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.params["dense_1.W"] = np.ones((3, 2))
+    assert code(caught) == "input-shape"
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.params["dense_1.w"]
+    assert code(caught) == "unknown-name"
+    assert "did you mean `dense_1.W`?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        ({"x": np.zeros((2, 4)), "y": [0, 1]}, "input-shape"),
+        ({"x": np.zeros((2, 3)), "y": [0, 1, 1]}, "input-batch"),
+        ({"x": np.zeros((0, 3)), "y": np.zeros(0)}, "input-batch"),
+        ({"x": np.zeros((2, 3)), "y": [0, 2]}, "input-label"),
+        ({"x": np.zeros((2, 3)), "y": [0, -1]}, "input-label"),
+        ({"x": np.zeros((2, 3)), "y": [0, np.nan]}, "input-not-finite"),
+        ({"x": np.zeros((2, 3)), "y": [0, 0.5]}, "input-dtype"),
+        ({"x": [["a", "b", "c"]], "y": [0]}, "input-dtype"),
+        ({"x": [[1, 2], [3]], "y": [0]}, "input-dtype"),
+        ({"x": np.zeros((2, 3), complex), "y": [0, 1]}, "input-dtype"),
+        ({"x": np.zeros((2, 3))}, "input-missing"),
+        ({"x": np.zeros((2, 3)), "y": [0, 1], "z": 1}, "input-unknown"),
+    ],
+)
+def test_wrong_arrays_are_diagnosed(inputs: dict[str, object], expected: str) -> None:
+    net = netlang.loads(CLASSIFIER)
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.gradients(**inputs)  # type: ignore[arg-type]
+    assert code(caught) == expected
+
+
+def test_initial_values_follow_the_seed() -> None:
+    a, b, c = (netlang.loads(CLASSIFIER, seed=s) for s in (1, 1, 2))
+    assert a.params["dense_1.W"].tobytes() == b.params["dense_1.W"].tobytes()
+    assert a.params["dense_1.W"].tobytes() != c.params["dense_1.W"].tobytes()

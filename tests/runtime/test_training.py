@@ -1,0 +1,145 @@
+"""Training: reproducible to the bit, resumable to the bit, stopped with a cause when it diverges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netlang
+from netlang.runtime.net import Net
+from netlang.runtime.training import Epoch
+
+TEXT = """
+net Small(hidden=8):
+    input  x[4]
+    target y: class(3)
+    scores = x -> dense(hidden) -> tanh -> dropout(0.2) -> batchnorm -> dense(3)
+    output scores
+    loss cross_entropy(scores, y)
+    metric accuracy(scores, y)
+
+train Small:
+    data "sklearn:iris"
+    validation 0.2
+    normalize x
+    optimizer adam(lr=0.02)
+    schedule cosine
+    penalty l2(1e-4)
+    batch 16
+    epochs 6
+    seed 3
+"""
+
+
+def values(net: Net) -> dict[str, np.ndarray]:
+    return {**net.params, **net.state}
+
+
+def assert_same_bits(left: Net, right: Net) -> None:
+    a, b = values(left), values(right)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].tobytes() == b[name].tobytes(), name
+
+
+def test_training_learns_and_evaluates() -> None:
+    net = netlang.loads(TEXT)
+    history = net.fit(epochs=30)
+    assert len(history.epochs) == 30
+    assert history["objective"][-1] < 0.5 * history["objective"][0]
+    scores = net.evaluate("sklearn:iris")
+    assert scores["accuracy"] > 0.93
+    assert scores.keys() == {"cross_entropy", "accuracy"}
+
+
+def test_equal_seeds_give_equal_bits_and_other_seeds_do_not() -> None:
+    first, second, third = netlang.loads(TEXT), netlang.loads(TEXT), netlang.loads(TEXT, seed=4)
+    for net in (first, second, third):
+        net.fit()
+    assert_same_bits(first, second)
+    assert any(values(first)[n].tobytes() != values(third)[n].tobytes() for n in values(first))
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = netlang.loads(TEXT)
+    expected = whole.fit(patience=5)
+    path = tmp_path / "run.netc"
+
+    def stop(epoch: Epoch) -> None:
+        if epoch.number == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        netlang.loads(TEXT).fit(checkpoint=path, patience=5, report=stop)
+    resumed = netlang.load(path)
+    assert resumed.epochs_done == 2
+    history = resumed.fit(resume=True, patience=5)
+    assert_same_bits(whole, resumed)
+    assert history == expected
+
+
+def test_a_second_fit_is_a_run_of_its_own() -> None:
+    net = netlang.loads(TEXT)
+    net.fit(epochs=2)
+    before = net.params["dense_1.W"].copy()
+    history = net.fit(epochs=2)
+    assert [e.number for e in history.epochs] == [1, 2]
+    assert not np.array_equal(before, net.params["dense_1.W"])
+
+
+def test_step_and_fit_do_the_same() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((16, 4)).astype(np.float32), rng.integers(0, 3, 16)
+    fitted, stepped = netlang.loads(TEXT), netlang.loads(TEXT)
+    fitted.fit({"x": x, "y": y}, validation=0.0, epochs=1, batch=16, normalize=())
+    stepped.total_steps, stepped.total_epochs = 1, 1
+    order = np.argsort(x[:, 0])  # any order: sums over the batch may differ in the last bits only
+    stepped.step(x=x[order], y=y[order])
+    assert fitted.params["dense_2.W"].shape == stepped.params["dense_2.W"].shape == (3, 8)
+    assert fitted.steps_done == stepped.steps_done == 1
+
+
+def test_early_stopping_restores_the_best() -> None:
+    net = netlang.loads(TEXT.replace("adam(lr=0.02)", "sgd(lr=1.5)"))
+    history = net.fit(epochs=60, patience=3)
+    assert len(history.epochs) < 60
+    losses = [e.validation["cross_entropy"] for e in history.epochs]
+    assert history.best == int(np.argmin(losses)) + 1
+
+
+def test_divergence_is_diagnosed_and_undone(tmp_path: Path) -> None:
+    net = netlang.loads(TEXT.replace("adam(lr=0.02)", "sgd(lr=1e30)").replace("-> batchnorm", "-> dense(4)"))
+    start = {n: v.copy() for n, v in net.params.items()}
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.fit(checkpoint=tmp_path / "c.netc")
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == "not-finite"
+    assert "at step" in diagnostic.message
+    assert any("the first tensor that is not finite is `" in note for note in diagnostic.notes)
+    assert net.epochs_done == 0
+    for name, value in start.items():
+        assert np.array_equal(net.params[name], value), name
+
+
+def test_artifacts_keep_values_and_answers(tmp_path: Path) -> None:
+    net = netlang.loads(TEXT)
+    net.fit(epochs=2)
+    x = np.random.default_rng(1).standard_normal((5, 4))
+    net.save(tmp_path / "a.netc")
+    again = netlang.load(tmp_path / "a.netc")
+    assert again(x).tobytes() == net(x).tobytes()
+    assert again.history == net.history
+    assert not (tmp_path / "a.netc").read_bytes().count(b"pickle")
+
+
+def test_a_net_without_a_train_section_says_so() -> None:
+    net = netlang.loads("net N:\n    input x[2]\n    y = x -> dense(1)\n    output y\n")
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.step(x=np.zeros((1, 2)))
+    assert caught.value.diagnostics[0].code == "no-training"
