@@ -48,6 +48,11 @@ def function(op: str, x: Expr) -> Expr:
     return Apply(op, (x,))
 
 
+def squashed(x: Expr) -> Expr:
+    """Kept small: without `stabilize`, large values overflow."""
+    return Apply("tanh", (x,))
+
+
 FUNCTIONS = ("tanh", "sigmoid", "softplus", "root", "leaky", "relu", "ratio", "sin", "logistic", "erf")
 KINDS = (
     "function",
@@ -100,7 +105,8 @@ def networks(draw: st.DrawFn, most: int = 8) -> Graph:
         if kind == "function":
             new = b.vector(function(draw(st.sampled_from(FUNCTIONS)), u))
         elif kind == "combine":
-            new = b.vector(draw(st.sampled_from([add(u, v), mul(u, v), sub(u, mul(const(0.5), v)), mul(u, u, v)])))
+            forms = [add(u, v), sub(u, mul(const(0.5), v)), *(squashed(e) for e in (mul(u, v), mul(u, u, v)))]
+            new = b.vector(draw(st.sampled_from(forms)))
         elif kind == "dense":
             w, c = b.param(LENGTH, LENGTH), b.param(LENGTH)
             hidden = b.vector(total("sum", {"j": LENGTH}, mul(read(w, i, j), read(first, j))))
@@ -136,11 +142,11 @@ def networks(draw: st.DrawFn, most: int = 8) -> Graph:
         else:
             matrix = f"m{len(b.nodes)}"
             b.nodes.append(View(matrix, (integer(2), integer(2)), "real", NOWHERE, first))
-            new = b.vector(mul(read(matrix, i // 2, i % 2), read(matrix, i % 2, i // 2)))
+            new = b.vector(squashed(mul(read(matrix, i // 2, i % 2), read(matrix, i % 2, i // 2))))
         b.vectors.append(new)
     out = b.vectors[-1]
     if draw(st.booleans()):
-        p = b.vector(function("sigmoid", read(out, i)), "out")
+        p = b.vector(function("sigmoid", mul(const(3), squashed(read(out, i)))), "out")
         q, t = read(p, j), const(0.25)
         term = neg(add(mul(t, Apply("log", (q,))), mul(sub(ONE, t), Apply("log", (sub(ONE, q),)))))
     else:

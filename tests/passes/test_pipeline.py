@@ -53,14 +53,13 @@ def test_gradients_of_random_networks(graph):
     compiled = compile_graph(graph, wrt=wrt)
     found = results(compiled, arrays, wrt)
     rng = np.random.default_rng(2)
-    name = wrt[-2] if len(wrt) > 1 else "x"
-    for name in {name, "x"}:
+    for name in wrt[-2:]:
         direction = rng.standard_normal(arrays[name].shape)
         slopes = []
         for step in (
             1e-5,
             1e-6,
-        ):  # a kink between the two ends of one step is unlikely to be between those of the other
+        ):  # a kink between the ends of one step is seldom between those of the other
             ends = [
                 float(results(compiled, arrays | {name: arrays[name] + sign * step * direction}, [])["objective"])
                 for sign in (1, -1)

@@ -229,3 +229,9 @@ def test_the_three_layer_network():
         "z2": "d/z3 * W3[k] * v2[k] * (1 - v2[k])",
         "W2": "d/z2[k] * v1[j]",
     }
+
+
+def test_a_common_constant_comes_out_exactly():
+    c = const(0.1 + 0.2)
+    body = add(mul(c, A), mul(c, B), neg(mul(c, X, Y)))
+    assert simplify_body(body, {}) == mul(c, sub(add(A, B), mul(X, Y)))
