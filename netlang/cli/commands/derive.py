@@ -1,0 +1,34 @@
+"""`netlang derive`: derive the gradients step by step, each step with its rule."""
+
+from __future__ import annotations
+
+import argparse
+
+from netlang.cli import options as take
+from netlang.cli.opening import open_model, write_text
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    take.file(parser)
+    take.net(parser)
+    parser.add_argument(
+        "--of", metavar="LOSS", help="the loss or scalar output to differentiate (default: the only one)"
+    )
+    parser.add_argument("--wrt", metavar="NAME", action="append", help="by what (repeatable; default: every parameter)")
+    parser.add_argument(
+        "--format", choices=("text", "latex", "html"), default="text", dest="form", help="default: text"
+    )
+    take.output(parser, "a file (default: standard output)")
+
+
+def run(options: argparse.Namespace) -> int:
+    from netlang.draw.derivation import derivation
+    from netlang.draw.formats import write_derivation
+
+    text = write_derivation(derivation(open_model(options).training, options.of, options.wrt), options.form)
+    if options.output:
+        write_text(options.output, text)
+        print(f"wrote {options.output}")
+    else:
+        print(text.rstrip("\n"))
+    return 0

@@ -1,0 +1,33 @@
+"""The outputs of a net over a data set, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netlang.runtime.net import example_shape
+from netlang.runtime.sources import Columns, DataLike, open_data
+
+if TYPE_CHECKING:
+    from netlang.runtime.net import Net
+
+
+def predict(
+    net: Net, data: DataLike, *, batch: int = 256, columns: Columns | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """The outputs by name, one row for each example, in inference mode; targets in the data are left alone.
+
+    Raises `NetlangError` for data that do not fit.
+    """
+    wanted = []
+    for node in net.inputs:
+        dtype = np.dtype(np.int64) if node.dtype == "int" else net.dtype
+        wanted.append((node.name, example_shape(node), dtype, node.classes.constant if node.classes else None))
+    bound = open_data(data, columns=columns).bind(wanted, dtype=net.dtype)
+    parts = [
+        net.forward(**{name: array[start : start + batch] for name, array in bound.arrays.items()})
+        for start in range(0, bound.examples, batch)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
