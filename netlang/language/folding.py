@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 
 from netlang.language.notation import Piece, joined
 from netlang.language.tree import Comment
@@ -33,34 +34,44 @@ _Segment = tuple[list[Comment], list[Piece], list[Comment]]
 def _segments(pieces: Sequence[Piece], comments: Sequence[Comment]) -> list[_Segment]:
     """Pieces between breaks that must be, each with the comments above it and at its end."""
     segments: list[_Segment] = [([], [], [])]
-    waiting = list(comments)
+    written = 0
     for piece in pieces:
-        passed = [comment for comment in waiting if comment.span.start < piece.at]
-        waiting = waiting[len(passed) :]
+        first = written
+        while written < len(comments) and comments[written].span.start < piece.at:
+            written += 1
+        passed = comments[first:written]
         if (passed or piece.broken) and segments[-1][1]:
             segments[-1][2].extend(comment for comment in passed if not comment.alone)
             segments.append(([comment for comment in passed if comment.alone], [], []))
         elif passed:
             segments[-1][0].extend(passed)
         segments[-1][1].append(piece)
-    segments[-1][2].extend(waiting)
+    segments[-1][2].extend(comments[written:])
     return segments
 
 
-def _cut(pieces: Sequence[Piece], margin: int, next_margin: int) -> list[list[Piece]]:
+def _cut(pieces: Sequence[Piece], margin: int, next_margin: int) -> list[Sequence[Piece]]:
     """Cut pieces that do not fit on one line, at the best places there are and as late as each line allows."""
-    lines: list[list[Piece]] = []
-    pending = [list(pieces)]
+    ends = list(accumulate((len(piece.text) + piece.space for piece in pieces), initial=0))
+
+    def fits(start: int, end: int) -> bool:
+        room = WIDTH - (next_margin if start else margin)
+        return ends[end] - ends[start] - pieces[start].space <= room
+
+    lines: list[Sequence[Piece]] = []
+    pending = [(0, len(pieces))]
     while pending:
-        part = pending.pop()
-        room = WIDTH - (next_margin if lines else margin)
-        places = [k for k, piece in enumerate(part) if k and piece.rank is not None]
-        if len(joined(part)) <= room or not places:
-            lines.append(part)
+        start, end = pending.pop()
+        ranks = [piece.rank for piece in pieces[start + 1 : end] if piece.rank is not None]
+        if fits(start, end) or not ranks:
+            lines.append(pieces[start:end])
             continue
-        best = min(part[k].rank or 0 for k in places)
-        good = [k for k in places if part[k].rank == best]
-        fitting = [k for k in good if len(joined(part[:k])) <= room]
-        place = fitting[-1] if fitting else good[0]
-        pending += [part[place:], part[:place]]
+        best = min(ranks)
+        places = [k for k in range(start + 1, end) if pieces[k].rank == best]
+        cuts = [start]
+        for place, following in pairwise([*places, end]):
+            if not fits(cuts[-1], following):
+                cuts.append(place)
+        cuts.append(end)
+        pending += reversed(list(pairwise(cuts)))
     return lines

@@ -42,10 +42,9 @@ class _Formatter:
 
     def text(self) -> str:
         end = len(self._source.text)
-        starts = [*(item.span.start for item in self._items[1:]), end]
         earlier: _Item | None = None
-        for item, limit in zip(self._items, starts, strict=True):
-            self._limit = limit
+        for k, item in enumerate(self._items):
+            self._limit = self._items[k + 1].span.start if k + 1 < len(self._items) else end
             self._comments_above(item.span.start, 0, earlier is not None and _apart(earlier, item))
             if isinstance(item, tree.Import):
                 self._statement(item, 0)

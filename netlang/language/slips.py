@@ -356,6 +356,10 @@ def _unexpected(slip: Slip) -> Diagnostic:
         help = "a product needs its `*`"
         if _reducer(slip.statement):
             help = "a reduction that is not the last factor of a term needs parentheses"
+        elif slip.token.kind == "(":
+            help = "only a name can be called; a product needs its `*`"
+    elif slip.token.kind == ":" and "]" in slip.expected:
+        help = "there are no slices; write an equation over an index, as in `y[i < 3] = x[i + 1]`"
     elif slip.token.kind == "not":
         help = "put the negation in parentheses"
     return Diagnostic("syntax", f"expected {_wanted(slip.expected)}, found {slip.found()}", slip.span, help=help)
