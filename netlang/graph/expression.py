@@ -467,11 +467,17 @@ def _rewrite(
     def integer_(value: Int) -> Int:
         return value if ints is None else ints(value)
 
-    inner = tuple(_rewrite(p, change, ints) for p in parts(node))
+    before = parts(node)
+    inner = tuple(_rewrite(p, change, ints) for p in before)
+    unchanged = all(new is old for new, old in zip(inner, before, strict=True)) and (
+        ints is None or all(ints(value) is value for value in integers(node))
+    )
     if isinstance(node, Condition):
-        return _rebuild_condition(node, inner, integer_)
+        return node if unchanged else _rebuild_condition(node, inner, integer_)
     out: Expr = node
-    if isinstance(node, Apply):
+    if unchanged:
+        pass
+    elif isinstance(node, Apply):
         out = apply(node.op, *cast(tuple[Expr, ...], inner))
     elif isinstance(node, Select):
         out = select(cast(Condition, inner[0]), cast(Expr, inner[1]), cast(Expr, inner[2]))

@@ -72,7 +72,7 @@ class Graph:
 
     @cached_property
     def network(self) -> networkx.MultiDiGraph:
-        """The frozen NetworkX graph: an edge for each operand, keyed by its position; the vertex attribute is `node`."""
+        """The frozen NetworkX graph: an edge for each operand, keyed by its position; a vertex holds its `node`."""
         import networkx
 
         network = networkx.MultiDiGraph(name=self.name)

@@ -243,9 +243,9 @@ class Int(Keyed):
             ends = (integer(1), integer(1))
             for atom in monomial:
                 part = _atom_bounds(atom, extents)
-                if part is None or not (is_nonnegative(part[0]) and is_nonnegative(ends[0])):
-                    if part is None or len(monomial) > 1:
-                        return None
+                signed = part is None or not (is_nonnegative(part[0]) and is_nonnegative(ends[0]))
+                if part is None or (signed and len(monomial) > 1):
+                    return None
                 ends = (ends[0] * part[0], ends[1] * part[1])
             low += c * (ends[0] if c > 0 else ends[1])
             high += c * (ends[1] if c > 0 else ends[0])
@@ -333,6 +333,8 @@ def reduce_ranges(value: Int, extents: Mapping[str, Int]) -> Int:
             return None
         return whole if isinstance(atom, Floor) else rest
 
+    if not any(isinstance(atom, Floor | Modulo) for atom in value.atoms()):
+        return value
     return value.rewrite(change)
 
 

@@ -55,7 +55,8 @@ def _check_expression(graph: Graph, e: Expr | Condition, bound: set[str], root: 
     if isinstance(e, Reduce):
         assert root, f"has a reduction inside its body: {e.key}"
         names = {name for name, _ in e.ranges}
-        assert len(names) == len(e.ranges) and not names & bound, f"binds an index twice: {e.key}"
+        assert len(names) == len(e.ranges), f"binds an index twice: {e.key}"
+        assert not names & bound, f"binds an index that is bound already: {e.key}"
         bound = bound | names
     for value in integers(e):
         _check_integer(graph, value, bound)

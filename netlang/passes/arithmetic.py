@@ -178,7 +178,8 @@ def _apply(op: str, a: Expr, b: Expr) -> Expr:
     m, n = _as_integer(a), _as_integer(b)
     if m is not None and n is not None:
         return whole({"+": m + n, "-": m - n, "*": m * n}[op])
-    return {"+": add, "-": sub, "*": mul}[op](a, b)
+    combine: dict[str, Callable[[Expr, Expr], Expr]] = {"+": add, "-": sub, "*": mul}
+    return combine[op](a, b)
 
 
 def _as_integer(e: Expr) -> Int | None:
@@ -194,7 +195,8 @@ def _static(op: str, left: Value, right: Value, span: Span) -> Value:
         fail("type-mismatch", f"`{op}` needs numbers, found {describe(left)} and {describe(right)}", span)
     if isinstance(left, Int) or isinstance(right, Int):
         return _symbolic(op, left, right, span)
-    assert isinstance(left, int | float) and isinstance(right, int | float)
+    assert isinstance(left, int | float)
+    assert isinstance(right, int | float)
     try:
         value = _number(op, left, right)
     except ZeroDivisionError:
@@ -268,7 +270,10 @@ def comparison(op: str, left: Value, right: Value, span: Span) -> bool | Truth:
             return decided
     a, b = to_tensor(left, span), to_tensor(right, span)
     shape = broadcast(a.shape, b.shape, span)
-    return Truth(shape, lambda at: compare(op, a.element(stretched(a.shape, shape, at)), b.element(stretched(b.shape, shape, at))))
+    return Truth(
+        shape,
+        lambda at: compare(op, a.element(stretched(a.shape, shape, at)), b.element(stretched(b.shape, shape, at))),
+    )
 
 
 def _decide(op: str, difference: Int) -> bool | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
-from netlang.diagnostics import NetlangError, Span, fail, nearest
+from netlang.diagnostics import Span, fail, nearest
 from netlang.graph.expression import (
     FALSE,
     TRUE,
@@ -16,40 +15,34 @@ from netlang.graph.expression import (
     Condition,
     Const,
     Reduce,
-    Whole,
-    div,
     every,
-    free_indices,
     is_zero,
     mul,
-    whole,
-    within,
 )
-from netlang.graph.integer import Int, index, integer, is_nonnegative, product, reduce_ranges, size
-from netlang.graph.nodes import BATCH, Param, State
+from netlang.graph.integer import Int, index, integer, is_nonnegative
+from netlang.graph.nodes import Param, State
 from netlang.graph.text import condition_text, shape_text
 from netlang.language import tree
 from netlang.passes.arithmetic import (
     COMPARISONS,
     FUNCTIONS,
-    arity,
     binary,
     choose,
     comparison,
     conjunction,
     describe,
     disjunction,
-    function,
     negative,
     opposite,
     to_tensor,
     to_truth,
 )
-from netlang.passes.modules import Module
+from netlang.passes.calls import Calls
+from netlang.passes.frame import Context, Frame
+from netlang.passes.reductions import Reductions
+from netlang.passes.subscripts import NoMember, Subscripts
 from netlang.passes.values import (
     Absent,
-    Bound,
-    Family,
     Indices,
     Instance,
     Pending,
@@ -57,62 +50,13 @@ from netlang.passes.values import (
     Tensor,
     Truth,
     Value,
-    bind,
     node_tensor,
 )
 
 if TYPE_CHECKING:
     from netlang.passes.elaborate import Elaborator
 
-REDUCERS = ("sum", "mean", "prod", "max", "min", "argmax", "argmin")
 CONSTANTS = {"pi": math.pi, "inf": math.inf}
-
-
-@dataclass
-class Frame:
-    """The body of a definition while it is elaborated.
-
-    `scope` is the path that its nodes get; `owner` the path that its parameters get (they differ where an instance is
-    applied again). `later` holds the statements of names not reached yet, so that a definition may be used before its
-    line. A pure frame (of a function) stores no nodes.
-    """
-
-    module: Module
-    kind: str
-    title: str
-    scope: str
-    owner: str
-    pure: bool
-    names: dict[str, Value] = field(default_factory=dict)
-    spans: dict[str, Span] = field(default_factory=dict)
-    later: dict[str, tree.Statement] = field(default_factory=dict)
-    active: list[str] = field(default_factory=list)
-    rest: tuple[Int, ...] | None = None
-    counters: dict[str, int] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    inputs: list[str] = field(default_factory=list)
-    indices: Indices = field(default_factory=Indices)
-    weight: str = ""  # of an optimizer: the name of its first parameter
-    round: int | None = None  # the value of the loop variable, inside a `for`
-
-    def path(self, name: str) -> str:
-        return f"{self.scope}.{name}" if self.scope else name
-
-    def parameter_path(self, name: str) -> str:
-        return f"{self.owner}.{name}" if self.owner else name
-
-
-@dataclass
-class Context:
-    """Where an expression stands: its frame, the indices in scope, and the reads still waiting for an `else`."""
-
-    frame: Frame
-    indices: Indices
-    pending: list[Pending]
-    exact: bool = False  # inside a subscript: `/` is exact division
-
-    def inner(self, indices: Indices | None = None) -> Context:
-        return Context(self.frame, self.indices if indices is None else indices, [])
 
 
 class Evaluator:
@@ -120,6 +64,9 @@ class Evaluator:
 
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
+        self.subscripts = Subscripts(self)
+        self.reductions = Reductions(self)
+        self.calls = Calls(self)
         self.forms: dict[type, Callable[..., Value]] = {
             tree.Number: lambda e, c: e.value,
             tree.Boolean: lambda e, c: e.value,
@@ -129,10 +76,10 @@ class Evaluator:
             tree.Binary: self.binary,
             tree.Conditional: self.conditional,
             tree.Guarded: self.guarded,
-            tree.Subscript: self.subscript,
-            tree.Call: self.call,
-            tree.Reduction: self.reduction,
-            tree.Pipeline: self.pipeline,
+            tree.Subscript: self.subscripts.subscript,
+            tree.Call: self.calls.call,
+            tree.Reduction: self.reductions.reduction,
+            tree.Pipeline: self.calls.pipeline,
             tree.ListLiteral: lambda e, c: [self(item, c) for item in e.items],
             tree.Rest: self.rest,
             tree.Interval: self.interval,
@@ -236,7 +183,7 @@ class Evaluator:
         frame.used.add(first)
         return node_tensor(node)
 
-    def unknown(self, e: tree.Name, context: Context) -> Value:
+    def unknown(self, e: tree.Name, context: Context) -> NoReturn:
         frame = context.frame
         known = [
             *frame.names,
@@ -357,7 +304,7 @@ class Evaluator:
         inner = context.inner()
         try:
             value = self(e.body, inner)
-        except _NoMember:
+        except NoMember:
             return self(e.otherwise, context)
         if not inner.pending:
             return value  # every read is inside: the alternative is never taken
@@ -367,402 +314,6 @@ class Evaluator:
             return otherwise
         truth = Truth((), lambda at: conditions)
         return choose(truth, to_tensor(value, e.body.span), to_tensor(otherwise, e.otherwise.span), e.span)
-
-    # --- subscripts ---
-
-    def subscript(self, e: tree.Subscript, context: Context) -> Value:
-        base = self(e.base, replace(context, exact=False))
-        if isinstance(base, Family):
-            return self.member(base, e, context)
-        if isinstance(base, list):
-            return self.item(base, e, context)
-        if isinstance(base, Absent):
-            return base
-        tensor = to_tensor(base, e.base.span)
-        places = self.places(e, tensor, context)
-        extents = context.indices.extents
-        for k, (place, (extent, span)) in enumerate(zip(places, self.dimensions(e, tensor), strict=False)):
-            condition = within(reduce_ranges(place, extents), extent, extents)
-            if condition != TRUE:
-                ends = reduce_ranges(place, extents).bounds(extents)
-                reach = f", which runs from {ends[0].key} to {ends[1].key}" if ends else ""
-                message = f"`{e.span.text}` reads outside dimension {k + 1} of {shape_text(tensor.shape)}"
-                context.pending.append(Pending(condition, span, (message + reach).replace("|", "")))
-        rest = tensor.shape[len(places) :]
-        fixed = tuple(reduce_ranges(p, extents) for p in places)
-        return Tensor(rest, lambda at: tensor.element(fixed + at), tensor.dtype, bound=tensor.bound, maker=tensor.maker)
-
-    @staticmethod
-    def dimensions(e: tree.Subscript, tensor: Tensor) -> list[tuple[Int, Span]]:
-        """The extent that each place indexes and the span to blame."""
-        spans: list[Span] = []
-        extra = tensor.rank - len(e.indices) + 1
-        for i in e.indices:
-            spans += [i.span] * (extra if isinstance(i, tree.Rest) else 1)
-        return list(zip(tensor.shape, spans, strict=False))
-
-    def places(self, e: tree.Subscript, tensor: Tensor, context: Context) -> Places:
-        out: list[Int] = []
-        inner = replace(context, exact=True)
-        for i in e.indices:
-            if isinstance(i, tree.Rest):
-                if context.indices.rest is None:
-                    fail(
-                        "misplaced-rest",
-                        "no `...` is in scope here",
-                        i.span,
-                        help="write it on the left of the equation too: `y[..., i] = x[..., i]`",
-                    )
-                out += [b.value for b in context.indices.rest]
-            else:
-                out.append(self.place(i, inner))
-        if len(out) > tensor.rank:
-            fail(
-                "rank-mismatch",
-                f"`{e.span.text}` has {len(out)} indices, but `{e.base.span.text}` {tensor.describe()}",
-                e.span,
-                notes=[f"`{e.base.span.text}` is {tensor.maker}"] if tensor.maker else (),
-                help="write one index for each dimension, or fewer for a part",
-            )
-        return tuple(out)
-
-    def place(self, e: tree.Expression, context: Context) -> Int:
-        """An index expression as an integer polynomial."""
-        value = self(e, context)
-        if isinstance(value, int | Int) and not isinstance(value, bool):
-            return integer(value)
-        if isinstance(value, Tensor) and not value.shape:
-            scalar = value.scalar
-            if isinstance(scalar, Whole):
-                return scalar.value
-            if isinstance(scalar, Const) and scalar.value == int(scalar.value):
-                return integer(int(scalar.value))
-            if value.dtype == "int":
-                fail("index-arithmetic", f"give `{e.span.text}` a name of its own before it is an index", e.span)
-        fail(
-            "index-arithmetic",
-            f"an index is a whole number, found {describe(value)}",
-            e.span,
-            help="indices are sums of indices times constants, `//`, `%` and reads of integer tensors",
-        )
-
-    def member(self, family: Family, e: tree.Subscript, context: Context) -> Value:
-        key = self(e.indices[0], context) if len(e.indices) == 1 else None
-        if not isinstance(key, int):
-            fail("rank-mismatch", f"`{family.name}[...]` takes one whole number", e.span)
-        if key not in family.members:
-            outside = _NoMember(family.name, key, e.span, sorted(family.members))
-            raise outside
-        return family.members[key]
-
-    def item(self, items: Sequence[Value], e: tree.Subscript, context: Context) -> Value:
-        key = self(e.indices[0], context) if len(e.indices) == 1 else None
-        if not isinstance(key, int) or not 0 <= key < len(items):
-            fail(
-                "bad-value",
-                f"`{e.span.text}` is not in the list, which has {len(items)} items",
-                e.span,
-                help="items count from 0",
-            )
-        return items[key]
-
-    # --- reductions ---
-
-    def reduction(self, e: tree.Reduction, context: Context) -> Value:
-        ranges, indices = self.introduce(e.indices, e.body, context)
-        inner = Context(context.frame, indices, [])
-        body = to_tensor(self(e.body, inner), e.body.span)
-        names = {name for name, _ in ranges}
-        for pending in inner.pending:
-            if free_indices(pending.condition) & names:
-                fail(
-                    "read-outside",
-                    pending.message,
-                    pending.span,
-                    label=f"needs {condition_text(pending.condition)}".replace("#", "_"),
-                    help=f"say inside the `{e.op}` what such a read gives: `(... else 0)`",
-                )
-        context.pending += inner.pending
-        return reduced(e.op, ranges, body)
-
-    def introduce(
-        self, written: Iterable[tree.IndexRange], body: tree.Expression, context: Context
-    ) -> tuple[list[tuple[str, Int]], Indices]:
-        """The indices of a reduction: names unique in the whole elaboration, extents written or from bare uses."""
-        named: dict[str, Bound] = {}
-        rest: tuple[Bound, ...] | None = None
-        ranges: list[tuple[str, Int]] = []
-        for item in written:
-            if item.name == "...":
-                rest = tuple(self.rest_indices(item.span, context.frame))
-                ranges += [(b.name, b.extent) for b in rest]
-                continue
-            if item.name in named:
-                fail("duplicate-index", f"the index `{item.name}` is introduced twice", item.span)
-            if item.name == BATCH and item.extent is None:
-                bound = bind(BATCH, size(BATCH))
-            else:
-                extent = self.index_extent(item, body, context)
-                bound = bind(self.elaborator.unique.index(item.name), extent)
-            named[item.name] = bound
-            ranges.append((bound.name, bound.extent))
-        return ranges, context.indices.extended(named, rest)
-
-    def rest_indices(self, span: Span, frame: Frame) -> list[Bound]:
-        if frame.rest is None:
-            fail(
-                "misplaced-rest",
-                f"`{frame.title}` has no parameter with `...`",
-                span,
-                help="declare one: `x[c, ...]`",
-            )
-        return [bind(self.elaborator.unique.index("rstuvw"[k % 6]), n) for k, n in enumerate(frame.rest)]
-
-    def index_extent(self, item: tree.IndexRange, body: tree.Expression, context: Context) -> Int:
-        """The extent of an index: written, or that of the dimension it indexes alone."""
-        if item.extent is not None:
-            return self.extent(item.extent, context.frame, f"the extent of `{item.name}`")
-        found: list[tuple[Int, Span]] = []
-        self.bare_uses(item.name, body, context, False, found)
-        if not found:
-            fail(
-                "unknown-extent",
-                f"nothing says how far `{item.name}` runs",
-                item.span,
-                help=f"write its extent: `{item.name} < n`",
-            )
-        extent, first = found[0]
-        for other, span in found:
-            if other != extent:
-                fail(
-                    "extent-conflict",
-                    f"`{item.name}` runs over {extent.key} in `{first.text}`, over {other.key} in `{span.text}`".replace(
-                        "|", ""
-                    ),
-                    span,
-                    notes=[f"`{first.text}` is at {first.line}:{first.column}"],
-                    help=f"write the extent that is meant, `{item.name} < ...`, and an `else` where a read falls outside",
-                )
-        return extent
-
-    def bare_uses(self, name: str, e: object, context: Context, guarded: bool, found: list[tuple[Int, Span]]) -> None:
-        """Collect the extents of the dimensions that the index `name` alone indexes, outside guards if possible."""
-        if isinstance(e, tree.Subscript):
-            for position, i in enumerate(e.indices):
-                if isinstance(i, tree.Name) and i.id == name:
-                    extent = self.dimension_of(e, position, context)
-                    if extent is not None:
-                        found.append((extent, e.span))
-                else:
-                    self.bare_uses(name, i, context, guarded, found)
-            if not isinstance(e.base, tree.Name):
-                self.bare_uses(name, e.base, context, guarded, found)
-        elif isinstance(e, tree.Reduction):
-            if all(i.name != name for i in e.indices):
-                self.bare_uses(name, e.body, context, guarded, found)
-        elif isinstance(e, tree.Guarded):
-            self.bare_uses(name, e.otherwise, context, guarded, found)
-            if not found:  # a guarded read may run past its tensor: it decides only where nothing else does
-                self.bare_uses(name, e.body, context, True, found)
-        else:
-            for child in _children(e):
-                self.bare_uses(name, child, context, guarded, found)
-
-    def dimension_of(self, e: tree.Subscript, position: int, context: Context) -> Int | None:
-        if isinstance(e.base, tree.Name) and e.base.id in context.frame.active:
-            return None
-        if not isinstance(e.base, tree.Name | tree.Subscript):
-            return None
-        base = self(e.base, Context(context.frame, context.indices, []))
-        if not isinstance(base, Tensor):
-            return None
-        before = [isinstance(i, tree.Rest) for i in e.indices]
-        if any(before[:position]):
-            position += base.rank - len(e.indices)
-            position = position if 0 <= position < base.rank else base.rank
-        return base.shape[position] if position < base.rank else None
-
-    # --- calls and pipelines ---
-
-    def call(self, e: tree.Call, context: Context) -> Value:
-        name = e.callee.id
-        local = context.indices.named.get(name) or context.frame.names.get(name)
-        if local is None and name in context.frame.later:
-            local = self.local(name, context.frame, e.callee.span)
-        if not isinstance(local, Instance):
-            if name in FUNCTIONS or name in REDUCERS or name in ("reshape", "size"):
-                return self.builtin(e, context)
-            local = None
-        if name == "repeat":
-            fail("type-mismatch", "`repeat` stands in a pipeline: `x -> repeat(3, layer(...))`", e.span)
-        positional, named = self.arguments(e.arguments, context)
-        if local is not None:
-            context.frame.used.add(name)
-            return self.elaborator.apply_instance(local, positional, named, e, context)
-        definition = context.frame.module.find("callable", name)
-        if definition is None:
-            self.unknown(e.callee, context)
-            raise AssertionError
-        first = positional[0] if positional else None
-        takes_input = bool(definition.parameters) and definition.parameters[0].dims is not None
-        if (
-            definition.kind == "layer"
-            and takes_input
-            and not isinstance(first, Tensor)
-            and not any(n == definition.parameters[0].name for n, _ in named)
-        ):
-            return Instance(definition, context.frame.module, tuple(positional), tuple(named), e.span)
-        return self.elaborator.apply(definition, positional, named, e, context)
-
-    def arguments(
-        self, written: Iterable[tree.Argument], context: Context
-    ) -> tuple[list[Value], list[tuple[str, Value]]]:
-        inner = replace(context, exact=False)
-        positional = [self(a.value, inner) for a in written if a.name is None]
-        return positional, [(a.name, self(a.value, inner)) for a in written if a.name is not None]
-
-    def builtin(self, e: tree.Call, context: Context) -> Value:
-        name = e.callee.id
-        for a in e.arguments:
-            if a.name is not None:
-                fail("unknown-argument", f"`{name}` takes no named arguments", a.span)
-        values = [self(a.value, replace(context, exact=False)) for a in e.arguments]
-        return self.apply_builtin(name, values, e.span, context)
-
-    def apply_builtin(self, name: str, values: list[Value], span: Span, context: Context) -> Value:
-        if name == "reshape":
-            return self.elaborator.reshape(values, span, context)
-        if name == "size":
-            _arity(name, values, 1, span)
-            count = product(to_tensor(values[0], span).shape)
-            return count.constant if count.is_constant else count
-        if name in REDUCERS and len(values) == 1:
-            return self.total(name, to_tensor(values[0], span))
-        if name not in FUNCTIONS:
-            fail(
-                "wrong-arity",
-                f"`{name}` takes one tensor, or indices and a body",
-                span,
-                help=f"write `{name}(i) x[i]`",
-            )
-        _arity(name, values, arity(name), span)
-        return function(name, values, span)
-
-    def total(self, op: str, tensor: Tensor) -> Tensor:
-        ranges = [(self.elaborator.unique.index("ijklmn"[k % 6]), n) for k, n in enumerate(tensor.shape)]
-        body = Tensor((), lambda at: tensor.element(tuple(index(i) for i, _ in ranges)), tensor.dtype)
-        return reduced(op, ranges, body)
-
-    def pipeline(self, e: tree.Pipeline, context: Context) -> Value:
-        value = self(e.source, context)
-        for stage in e.stages:
-            value = self.stage(value, stage, context)
-        return value
-
-    def stage(self, value: Value, stage: tree.Expression, context: Context) -> Value:
-        if isinstance(stage, tree.Call) and stage.callee.id == "repeat":
-            return self.repeat(value, stage, context)
-        if isinstance(stage, tree.Call):
-            name = stage.callee
-            positional, named = self.arguments(stage.arguments, context)
-        else:
-            positional, named = [], []
-            if isinstance(stage, tree.Subscript):
-                applied = self(stage, context)
-                return self.apply_value(applied, value, positional, named, stage, context)
-            assert isinstance(stage, tree.Name)
-            name = stage
-        local = self.local(name.id, context.frame, name.span)
-        if isinstance(local, Instance):
-            return self.apply_value(local, value, positional, named, stage, context)
-        if name.id in FUNCTIONS or name.id in ("reshape", "size", *REDUCERS):
-            return self.elaborator.apply_function_stage(name.id, [value, *positional], stage, context)
-        definition = context.frame.module.find("callable", name.id)
-        if definition is None:
-            if local is not None:
-                fail(
-                    "not-a-layer",
-                    f"`{name.id}` is {describe(local)}, not a layer",
-                    name.span,
-                    help="a pipeline leads through layers and functions",
-                )
-            known = [
-                *context.frame.module.library.names("callable"),
-                *FUNCTIONS,
-                *(n for s, n in context.frame.module.definitions if s == "callable"),
-            ]
-            known += [n for n, v in context.frame.names.items() if isinstance(v, Instance)]
-            fail(
-                "unknown-name",
-                f"no layer or function is called `{name.id}`",
-                name.span,
-                help=nearest(name.id, known) or f"define it: `layer {name.id}(x[d]):`",
-            )
-        return self.elaborator.apply(definition, [value, *positional], named, stage, context, staged=True)
-
-    def apply_value(
-        self,
-        applied: Value,
-        value: Value,
-        positional: list[Value],
-        named: list[tuple[str, Value]],
-        stage: tree.Expression,
-        context: Context,
-    ) -> Value:
-        if not isinstance(applied, Instance):
-            fail("not-a-layer", f"`{stage.span.text}` is {describe(applied)}, not a layer", stage.span)
-        return self.elaborator.apply_instance(applied, [value, *positional], named, stage, context)
-
-    def repeat(self, value: Value, stage: tree.Call, context: Context) -> Value:
-        arguments = stage.arguments
-        if len(arguments) != 2 or any(a.name for a in arguments):
-            fail("wrong-arity", "`repeat` takes a count and a layer: `repeat(3, residual(64))`", stage.span)
-        count = self.number(arguments[0].value, context.frame, "the count of `repeat`")
-        if count != int(count) or not 0 <= count <= 100_000:
-            fail(
-                "bad-value",
-                f"the count of `repeat` must be a whole number from 0 to 100000, found {count}",
-                arguments[0].span,
-            )
-        layer = arguments[1].value
-        if not isinstance(layer, tree.Name | tree.Call | tree.Subscript):
-            fail("not-a-layer", f"`{layer.span.text}` is not a layer", layer.span)
-        for _ in range(int(count)):
-            value = self.stage(value, layer, context)
-        return value
-
-
-class _NoMember(NetlangError):
-    """A member of a family that does not exist (yet); an `else` absorbs it."""
-
-    def __init__(self, family: str, key: int, span: Span, known: list[int]) -> None:
-        from netlang.diagnostics import Diagnostic
-
-        reach = f"it has {known[0]} to {known[-1]}" if known else "it has no members yet"
-        super().__init__(
-            Diagnostic(
-                "unknown-member",
-                f"`{family}` has no member {key}",
-                span,
-                notes=(reach,),
-                help="say what stands in for it: `(... else x)`",
-            )
-        )
-
-
-def reduced(op: str, ranges: list[tuple[str, Int]], body: Tensor) -> Tensor:
-    """The reduction of a tensor-valued body; `mean` is a sum divided by the number of terms."""
-    count = product(n for _, n in ranges)
-    fixed = tuple(ranges)
-    if op == "mean":
-        return Tensor(body.shape, lambda at: div(_sum("sum", fixed, body, at), whole(count)))
-    if op in ("argmax", "argmin"):
-        return Tensor(body.shape, lambda at: Reduce(op, fixed, body.element(at)), "int", bound=count)
-    return Tensor(body.shape, lambda at: _sum(op, fixed, body, at))
-
-
-def _sum(op: str, ranges: tuple[tuple[str, Int], ...], body: Tensor, at: Places) -> Reduce:
-    return Reduce(op, ranges, body.element(at))
 
 
 def _conjuncts(c: Condition) -> tuple[Condition, ...]:
@@ -780,24 +331,3 @@ def _implies(known: Condition, wanted: Condition) -> bool:
                 continue
         return False
     return True
-
-
-def _arity(name: str, values: Sequence[Value], count: int, span: Span) -> None:
-    if len(values) != count:
-        fail("wrong-arity", f"`{name}` takes {count} argument{'s' * (count != 1)}, found {len(values)}", span)
-
-
-def _children(e: object) -> Iterable[object]:
-    if isinstance(e, tree.Unary):
-        return (e.operand,)
-    if isinstance(e, tree.Binary):
-        return e.left, e.right
-    if isinstance(e, tree.Conditional):
-        return e.then, e.condition, e.otherwise
-    if isinstance(e, tree.Call):
-        return tuple(a.value for a in e.arguments)
-    if isinstance(e, tree.Pipeline):
-        return (e.source, *e.stages)
-    if isinstance(e, tree.ListLiteral):
-        return e.items
-    return ()

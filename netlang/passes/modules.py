@@ -1,4 +1,4 @@
-"""Where names of definitions lead: a file, its imports and the standard library, which is parsed one definition at a time."""
+"""Where names of definitions lead: a file, its imports and the library, which is parsed a definition at a time."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from netlang.language import tree
 from netlang.passes.arithmetic import to_tensor
 from netlang.passes.derive import derive
 from netlang.passes.elaborate import Elaborator
-from netlang.passes.evaluate import Frame
+from netlang.passes.frame import Frame
 from netlang.passes.modules import Module
 from netlang.passes.objective import objective
 from netlang.passes.recipe import Applied, Goal, Recipe
@@ -34,10 +34,16 @@ def add_penalties(graph: Graph, module: Module, recipe: Recipe) -> tuple[Graph, 
         params = chosen(graph, penalty.over) if penalty.over else [p for p in graph.params if len(p.shape) > 1]
         for param in params:
             frame = Frame(module.home(penalty.definition), "penalty", penalty.definition.name.id, "", "", True)
-            elaborator.bind(penalty.definition, [node_tensor(param), *penalty.positional], penalty.named, frame, penalty.span)
+            elaborator.arguments.bind(
+                penalty.definition, [node_tensor(param), *penalty.positional], penalty.named, frame, penalty.span
+            )
             value = to_tensor(elaborator.body(penalty.definition.body, frame) or 0, penalty.span)
             if value.shape:
-                fail("loss-not-scalar", f"the penalty `{penalty.definition.name.id}` {value.describe()}, not a single number", penalty.span)
+                fail(
+                    "loss-not-scalar",
+                    f"the penalty `{penalty.definition.name.id}` {value.describe()}, not a single number",
+                    penalty.span,
+                )
             name = elaborator.builder.unused(f"{param.name}.{penalty.definition.name.id}")
             elaborator.builder.equation(name, value, Origin(penalty.span, param.origin.scope))
             names.append(name)
@@ -51,7 +57,12 @@ def add_objectives(graph: Graph, module: Module, recipe: Recipe) -> Graph:
     for goal in recipe.goals:
         for loss in goal.losses:
             if loss not in graph.losses:
-                fail("unknown-name", f"`{graph.name}` has no loss `{loss}`", goal.optimizer.span, help=nearest(loss, graph.losses))
+                fail(
+                    "unknown-name",
+                    f"`{graph.name}` has no loss `{loss}`",
+                    goal.optimizer.span,
+                    help=nearest(loss, graph.losses),
+                )
     groups = {g.name if not g.losses else f"{g.name}.objective": g.losses or tuple(graph.losses) for g in recipe.goals}
     return objective(graph, groups, penalties)
 
@@ -115,7 +126,7 @@ class _Updates:
         frame.names |= self.clock
         frame.names |= {weight: node_tensor(param), slope: gradient}
         frame.weight = weight
-        self.elaborator.bind(definition, optimizer.positional, optimizer.named, frame, optimizer.span, skip=2)
+        self.elaborator.arguments.bind(definition, optimizer.positional, optimizer.named, frame, optimizer.span, skip=2)
         if rate is not None:
             frame.names["lr"] = rate
         self.elaborator.body(definition.body, frame)
@@ -127,16 +138,22 @@ class _Updates:
             return None
         definition = schedule.definition
         own = Frame(self.module.home(optimizer.definition), "optimizer", optimizer.definition.name.id, "", "", True)
-        self.elaborator.bind(optimizer.definition, optimizer.positional, optimizer.named, own, optimizer.span, skip=2)
+        self.elaborator.arguments.bind(
+            optimizer.definition, optimizer.positional, optimizer.named, own, optimizer.span, skip=2
+        )
         if "lr" not in own.names:
             fail("bad-setting", f"`{optimizer.definition.name.id}` has no rate `lr` to schedule", schedule.span)
         frame = Frame(self.module.home(definition), "schedule", definition.name.id, "", "", True)
         frame.names |= self.clock
         rate: Value = own.names["lr"]
-        self.elaborator.bind(definition, [rate, *schedule.positional], schedule.named, frame, schedule.span)
+        self.elaborator.arguments.bind(definition, [rate, *schedule.positional], schedule.named, frame, schedule.span)
         value = to_tensor(self.elaborator.body(definition.body, frame) or 0, schedule.span)
         if value.shape:
-            fail("loss-not-scalar", f"the schedule `{definition.name.id}` {value.describe()}, not a single number", schedule.span)
+            fail(
+                "loss-not-scalar",
+                f"the schedule `{definition.name.id}` {value.describe()}, not a single number",
+                schedule.span,
+            )
         name = self.builder.unused("learning_rate")
         return self.builder.equation(name, value, Origin(schedule.span))
 

@@ -9,7 +9,7 @@ from netlang.diagnostics import Span, fail, listing, nearest
 from netlang.language import tree
 from netlang.passes.arithmetic import describe
 from netlang.passes.elaborate import Elaborator
-from netlang.passes.evaluate import Context, Frame
+from netlang.passes.frame import Context, Frame
 from netlang.passes.modules import Module
 from netlang.passes.values import Indices, Value
 
@@ -90,7 +90,12 @@ class _Reader:
                 penalties.append(self.applied("penalty", line))
                 continue
             if word in seen:
-                fail("duplicate-setting", f"`{word}` is set twice", line.keyword.span, notes=[f"first set at {seen[word]}"])
+                fail(
+                    "duplicate-setting",
+                    f"`{word}` is set twice",
+                    line.keyword.span,
+                    notes=[f"first set at {seen[word]}"],
+                )
             seen[word] = line.keyword.span
             if word == "optimizer":
                 optimizer = self.applied("optimizer", line)
@@ -123,7 +128,12 @@ class _Reader:
         for line in minimized:
             own = optimizer if line.optimizer is None else self.application("optimizer", line.optimizer, line.span)
             if own is None:
-                fail("no-optimizer", f"nothing says how to minimize `{line.loss.id}`", line.span, help="add `with sgd(lr=0.1)`")
+                fail(
+                    "no-optimizer",
+                    f"nothing says how to minimize `{line.loss.id}`",
+                    line.span,
+                    help="add `with sgd(lr=0.1)`",
+                )
             goals.append(Goal(line.loss.id, (line.loss.id,), line.over, own))
         return tuple(goals)
 
@@ -134,13 +144,15 @@ class _Reader:
 
     def application(self, kind: str, e: tree.Expression, span: Span) -> Applied:
         if isinstance(e, tree.Name):
-            name, written = e, ()
+            name, written = e, tuple[tree.Argument, ...]()
         elif isinstance(e, tree.Call):
             name, written = e.callee, e.arguments
         else:
-            fail("bad-setting", f"`{e.span.text}` is not the name of a {kind}", e.span, help=f"write `{kind} name(...)`")
+            fail(
+                "bad-setting", f"`{e.span.text}` is not the name of a {kind}", e.span, help=f"write `{kind} name(...)`"
+            )
         definition = self.module.require(kind, name, kind)
-        positional, named = self.elaborator.evaluate.arguments(written, Context(self.frame, Indices(), []))
+        positional, named = self.elaborator.evaluate.calls.arguments(written, Context(self.frame, Indices(), []))
         return Applied(definition, tuple(positional), tuple(named), (), e.span)
 
     # --- plain settings ---
@@ -154,7 +166,11 @@ class _Reader:
         value = self.value(line)
         if isinstance(value, bool) or not isinstance(value, int) or value < least or value >= 2**31:
             found = value if isinstance(value, int | float) else describe(value)
-            fail("bad-setting", f"`{line.keyword.id}` is a whole number of at least {least}, found {found}", line.values[0].span)
+            fail(
+                "bad-setting",
+                f"`{line.keyword.id}` is a whole number of at least {least}, found {found}",
+                line.values[0].span,
+            )
         return value
 
     def natural(self, line: tree.Setting) -> int:
@@ -163,7 +179,12 @@ class _Reader:
     def fraction(self, line: tree.Setting) -> float:
         value = self.value(line)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-            fail("bad-setting", f"`{line.keyword.id}` is a fraction from 0 to below 1", line.values[0].span, help="`validation 0.2` holds out a fifth")
+            fail(
+                "bad-setting",
+                f"`{line.keyword.id}` is a fraction from 0 to below 1",
+                line.values[0].span,
+                help="`validation 0.2` holds out a fifth",
+            )
         return float(value)
 
     def positive(self, line: tree.Setting) -> float:

@@ -11,6 +11,7 @@ from netlang.graph.integer import Index, Int, fetch, index
 from netlang.graph.nodes import Node, Param, State
 from netlang.graph.text import shape_text
 from netlang.language.tree import Definition
+from netlang.passes.modules import Module
 
 Places = tuple[Int, ...]
 
@@ -57,7 +58,7 @@ class Instance:
     """A layer with its arguments but without its input: `dense(64)`. Applied twice, it shares its parameters."""
 
     definition: Definition
-    module: object
+    module: Module
     positional: tuple[Value, ...]
     named: tuple[tuple[str, Value], ...]
     span: Span

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.runtime.net import example_shape
-from netlang.runtime.sources import Columns, DataLike, open_data
+from netlang.runtime.sources import DataLike, open_data
+from netlang.runtime.sources.table import Columns
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net

@@ -1,4 +1,4 @@
-"""Nets as `.netc` artifacts: the texts they were made from, their arguments and their values. Data only, nothing to run."""
+"""Nets as `.netc` artifacts: their texts, their arguments and their values. Data only, nothing to run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> N
     document: dict[str, Any] = {
         "net": net.name,
         "file": os.path.basename(module.name),
-        "arguments": {name: value for name, value in net.model.arguments.items()},
+        "arguments": dict(net.model.arguments),
         "dtype": str(net.dtype),
         "seed": net.seed,
         "steps": net.steps_done,

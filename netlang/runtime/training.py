@@ -1,4 +1,4 @@
-"""The training loop: epochs over minibatches, validation, early stopping, checkpoints; the same seed gives the same bits."""
+"""The training loop: minibatches, validation, early stopping, checkpoints; the same seed gives the same bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from netlang.diagnostics import fail
 from netlang.graph.nodes import BATCH, Input, Param, State
 from netlang.runtime.data import Dataset
 from netlang.runtime.preprocess import Minibatches, Normalization, Split
-from netlang.runtime.sources import Columns, DataLike, open_data, parse_columns
+from netlang.runtime.sources import DataLike, open_data, parse_columns
+from netlang.runtime.sources.table import Columns
 from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 
 if TYPE_CHECKING:

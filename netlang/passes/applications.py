@@ -1,0 +1,293 @@
+"""Applications of layers, functions and instances: frames, scopes, sharing, and whom to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from netlang.diagnostics import Diagnostic, NetlangError, Span, fail
+from netlang.graph.integer import Int, integer, product
+from netlang.graph.nodes import Origin, Scope, View
+from netlang.graph.text import shape_text
+from netlang.language import tree
+from netlang.passes.arithmetic import describe, to_tensor
+from netlang.passes.frame import Context, Frame
+from netlang.passes.values import (
+    Instance,
+    Several,
+    Tensor,
+    Value,
+    node_tensor,
+)
+
+if TYPE_CHECKING:
+    from netlang.passes.elaborate import Elaborator
+
+
+DEEPEST = 100  # applications inside applications
+
+
+class Applications:
+    """Applies definitions on behalf of an `Elaborator`."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+        self.depth = 0
+        self.scope_names: set[str] = set()
+
+    def apply_instance(
+        self,
+        instance: Instance,
+        positional: Sequence[Value],
+        named: Sequence[tuple[str, Value]],
+        e: tree.Expression,
+        context: Context,
+    ) -> Value:
+        """Apply an instance; from the second time on it shares the parameters of the first."""
+        inputs = sum(1 for p in instance.definition.parameters if p.dims is not None)
+        arguments = [*positional[:inputs], *instance.positional, *positional[inputs:]]
+        return self.apply(
+            instance.definition, arguments, [*instance.named, *named], e, context, instance=instance, staged=True
+        )
+
+    def apply(
+        self,
+        definition: tree.Definition,
+        positional: Sequence[Value],
+        named: Sequence[tuple[str, Value]],
+        e: tree.Expression,
+        context: Context,
+        *,
+        instance: Instance | None = None,
+        staged: bool = False,
+    ) -> Value:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            fail(
+                "recursive-definition",
+                f"`{definition.name.id}` is applied inside itself more than {DEEPEST} levels deep",
+                e.span,
+                help="a definition that applies itself needs a condition that ends it",
+            )
+        try:
+            if definition.kind == "layer":
+                return self.layer(definition, positional, named, e, context, instance)
+            value = self.function(definition, positional, named, e.span, context)
+            if staged and not context.frame.pure and not context.indices.named and isinstance(value, Tensor):
+                return self.staged(definition.name.id, definition.kind, value, positional, e, context)
+            return value
+        except NetlangError as error:
+            raise self.blame(error, definition, e, context) from None
+        finally:
+            self.depth -= 1
+
+    def function(
+        self,
+        definition: tree.Definition,
+        positional: Sequence[Value],
+        named: Sequence[tuple[str, Value]],
+        span: Span,
+        context: Context,
+    ) -> Value:
+        frame = Frame(context.frame.module.home(definition), definition.kind, definition.name.id, "", "", True)
+        self.elaborator.arguments.bind(definition, positional, named, frame, span)
+        value = self.elaborator.body(definition.body, frame)
+        if value is None:
+            fail(
+                "missing-return",
+                f"`{definition.name.id}` returns nothing",
+                definition.name.span,
+                help="end it with `return ...`",
+            )
+        if isinstance(value, Tensor) and value.node is None:
+            return Tensor(
+                value.shape,
+                value.element,
+                value.dtype,
+                None,
+                value.bound,
+                f"`{definition.name.id}` at {span.line}:{span.column}",
+            )
+        return value
+
+    def apply_function_stage(self, name: str, values: list[Value], stage: tree.Expression, context: Context) -> Value:
+        """A built-in function in a pipeline."""
+        if name == "reshape":
+            return self.reshape(values, stage.span, context)
+        value = self.elaborator.evaluate.calls.builtin_of(name, values, stage.span, context)
+        if isinstance(value, Tensor) and not context.frame.pure and not context.indices.named:
+            return self.staged(name, "fn", value, values, stage, context)
+        return value
+
+    def staged(
+        self,
+        title: str,
+        kind: str,
+        value: Tensor,
+        inputs: Sequence[Value],
+        e: tree.Expression,
+        context: Context,
+    ) -> Tensor:
+        """The result of a function in a pipeline, as a node and a row of the summary."""
+        if value.node is not None:
+            return value
+        scope = self.scope_name(title, context.frame)
+        path = self.elaborator.builder.unused(scope)
+        maker = f"`{title}` at {e.span.line}:{e.span.column}"
+        tensor = self.elaborator.builder.equation(path, value, Origin(e.span, scope), maker=maker)
+        self.scope(scope, title, kind, scope, context.frame.scope, _nodes(inputs), [path], e.span)
+        return tensor
+
+    def layer(
+        self,
+        definition: tree.Definition,
+        positional: Sequence[Value],
+        named: Sequence[tuple[str, Value]],
+        e: tree.Expression,
+        context: Context,
+        instance: Instance | None,
+    ) -> Value:
+        title = definition.name.id
+        if context.indices.named or context.indices.rest is not None:
+            fail(
+                "layer-in-equation",
+                f"the layer `{title}` stands inside an equation",
+                e.span,
+                help="apply it to a whole tensor first and index the result",
+            )
+        if context.frame.pure:
+            fail(
+                "layer-in-function",
+                f"the layer `{title}` stands inside the {context.frame.kind} `{context.frame.title}`",
+                e.span,
+                help=f"make `{context.frame.title}` a layer",
+            )
+        positional = [self.as_node(v, e, context) for v in positional]
+        named = [(n, self.as_node(v, e, context)) for n, v in named]
+        scope, owner = self.instance_scope(title, instance, context.frame)
+        module = context.frame.module if instance is None else instance.module
+        frame = Frame(module.home(definition), "layer", title, scope, owner, False)
+        self.elaborator.arguments.bind(definition, positional, named, frame, e.span)
+        value = self.elaborator.body(definition.body, frame)
+        if value is None:
+            fail("missing-return", f"`{title}` returns nothing", definition.name.span, help="end it with `return ...`")
+        results = list(value.values) if isinstance(value, Several) else [value]
+        maker = f"`{title}` at {e.span.line}:{e.span.column}"
+        inputs = [*positional, *(v for _, v in named)]
+        for k, result in enumerate(results):
+            tensor = to_tensor(result, e.span)
+            if tensor.node is None:
+                base = "y" if len(results) == 1 else f"y{k + 1}"
+                path = self.elaborator.builder.unused(f"{scope}.{base}")
+                tensor = self.elaborator.builder.equation(path, tensor, Origin(definition.body[-1].span, scope))
+            results[k] = Tensor(tensor.shape, tensor.element, tensor.dtype, tensor.node, tensor.bound, maker)
+        self.scope(scope, title, "layer", owner, context.frame.scope, _nodes(inputs), _nodes(results), e.span)
+        return results[0] if len(results) == 1 else Several(tuple(results))
+
+    def as_node(self, value: Value, e: tree.Expression, context: Context) -> Value:
+        """An argument of a layer that is a tensor without a node gets one."""
+        if not isinstance(value, Tensor) or value.node is not None or not value.shape:
+            return value
+        path = self.elaborator.builder.unused(context.frame.path("x"))
+        return self.elaborator.builder.equation(path, value, Origin(e.span, context.frame.scope))
+
+    def instance_scope(self, title: str, instance: Instance | None, frame: Frame) -> tuple[str, str]:
+        """The paths of the nodes and of the parameters of an application."""
+        if instance is None:
+            name = self.scope_name(title, frame)
+            owner = frame.owner + name[len(frame.scope) :] if frame.owner != frame.scope else name
+            return name, owner
+        if not instance.applied:
+            base = frame.path(instance.name[0]) if instance.name else self.scope_name(title, frame)
+            base = self.free_scope(base)
+            instance.applied.append(base)
+            return base, frame.owner + base[len(frame.scope) :] if frame.owner != frame.scope else base
+        owner = instance.applied[0]
+        again = f"{owner}@{len(instance.applied) + 1}"
+        instance.applied.append(again)
+        return again, owner
+
+    def scope_name(self, title: str, frame: Frame) -> str:
+        while True:
+            frame.counters[title] = frame.counters.get(title, 0) + 1
+            path = frame.path(f"{title}_{frame.counters[title]}")
+            if path == self.free_scope(path):
+                return path
+
+    def free_scope(self, path: str) -> str:
+        while path in self.scope_names or path in self.elaborator.builder.nodes:
+            path += "'"
+        return path
+
+    def scope(
+        self,
+        name: str,
+        definition: str,
+        kind: str,
+        owner: str,
+        parent: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        span: Span,
+    ) -> None:
+        self.scope_names.add(name)
+        self.elaborator.builder.scopes.append(
+            Scope(name, definition, kind, owner, parent, tuple(inputs), tuple(outputs), span)
+        )
+
+    def reshape(self, values: list[Value], span: Span, context: Context) -> Value:
+        if context.indices.named:
+            fail(
+                "layer-in-equation", "`reshape` stands inside an equation", span, help="reshape the whole tensor first"
+            )
+        if len(values) < 2:
+            fail("wrong-arity", "`reshape` takes a tensor and the new extents", span, help="`reshape(x, 4, 5)`")
+        tensor = to_tensor(values[0], span)
+        shape = []
+        for v in values[1:]:
+            if isinstance(v, bool) or not isinstance(v, int | Int):
+                fail("bad-extent", f"an extent is a whole number, found {describe(v)}", span)
+            shape.append(integer(v))
+        if product(shape) != product(tensor.shape):
+            fail(
+                "shape-mismatch",
+                f"cannot view {shape_text(tensor.shape)} as {shape_text(shape)}",
+                span,
+                label=f"{product(tensor.shape).key} elements against {product(shape).key}".replace("|", ""),
+                help="the number of elements stays the same",
+            )
+        if tuple(shape) == tensor.shape:
+            return tensor
+        if tensor.node is None:
+            source = self.elaborator.builder.equation(
+                self.elaborator.builder.unused(context.frame.path("x")), tensor, Origin(span, context.frame.scope)
+            )
+        else:
+            source = tensor
+        if tensor.dtype == "int":
+            fail("type-mismatch", "`reshape` takes a tensor of real numbers", span)
+        assert source.node is not None
+        path = self.elaborator.builder.unused(context.frame.path("view"))
+        node = View(path, tuple(shape), "real", Origin(span, context.frame.scope), source.node)
+        self.elaborator.builder.add(node)
+        return node_tensor(node, None, f"`reshape` at {span.line}:{span.column}")
+
+    def blame(
+        self, error: NetlangError, definition: tree.Definition, e: tree.Expression, context: Context
+    ) -> NetlangError:
+        """An error inside a library definition is shown where the user applied it."""
+        out = []
+        for d in error.diagnostics:
+            inside = d.span is not None and self.elaborator.module.is_library(d.span.source)
+            if inside and not self.elaborator.module.is_library(e.span.source):
+                assert d.span is not None
+                place = f"in `{definition.name.id}`, at {d.span}" + (
+                    f": {d.label}" if d.label and d.code != "requirement" else ""
+                )
+                d = Diagnostic(d.code, d.message, e.span, "", (*d.notes, place), d.help, d.severity)
+            out.append(d)
+        return NetlangError(*out)
+
+
+def _nodes(values: Sequence[Value]) -> list[str]:
+    return [v.node for v in values if isinstance(v, Tensor) and v.node is not None]

@@ -1,0 +1,185 @@
+"""Arguments of definitions: bound by position and name, tensors matched against their patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from netlang.diagnostics import Span, fail, listing, nearest
+from netlang.graph.integer import Int
+from netlang.graph.text import shape_text
+from netlang.language import tree
+from netlang.passes.arithmetic import describe, to_tensor
+from netlang.passes.frame import Frame
+from netlang.passes.values import (
+    Family,
+    Instance,
+    Several,
+    Tensor,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from netlang.passes.elaborate import Elaborator
+
+
+class Arguments:
+    """Binds arguments on behalf of an `Elaborator`."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+
+    def bind(
+        self,
+        definition: tree.Definition,
+        positional: Sequence[Value],
+        named: Sequence[tuple[str, Value]],
+        frame: Frame,
+        span: Span,
+        skip: int = 0,
+    ) -> None:
+        """Bind a definition's parameters in its frame: arguments, defaults, the extents in the tensors' patterns."""
+        parameters = definition.parameters[skip:]
+        title = definition.name.id
+        if len(positional) > len(parameters):
+            signature = ", ".join(p.name for p in parameters)
+            fail(
+                "wrong-arity",
+                f"`{title}` takes {_count(len(parameters), 'argument')}, found {len(positional)}",
+                span,
+                help=f"it takes ({signature})" if signature else "",
+            )
+        given = {p.name: v for p, v in zip(parameters, positional, strict=False)}
+        known = [p.name for p in parameters]
+        for name, value in named:
+            if name not in known:
+                fail(
+                    "unknown-argument",
+                    f"`{title}` has no argument `{name}`",
+                    span,
+                    help=nearest(name, known) or f"it takes {listing(known)}",
+                )
+            if name in given:
+                fail("duplicate-argument", f"`{name}` is given twice to `{title}`", span)
+            given[name] = value
+        for parameter in parameters:
+            if parameter.name in given:
+                value = given[parameter.name]
+            elif parameter.default is not None:
+                value = self.elaborator.evaluate.complete(parameter.default, frame)
+            else:
+                fail(
+                    "missing-argument",
+                    f"`{title}` needs `{parameter.name}`",
+                    span,
+                    help=f"it takes {listing(known)}",
+                )
+            frame.names[parameter.name] = self.bound_argument(parameter, value, definition, frame, span)
+            frame.spans[parameter.name] = parameter.span
+
+    def bound_argument(
+        self, parameter: tree.Parameter, value: Value, definition: tree.Definition, frame: Frame, span: Span
+    ) -> Value:
+        title = definition.name.id
+        if parameter.dims is None and parameter.type is None:
+            if definition.kind == "layer" and isinstance(value, Tensor):
+                fail(
+                    "static-argument",
+                    f"`{parameter.name}` of `{title}` must be known at compile time, found {describe(value)}",
+                    span,
+                    help="give it a number",
+                )
+            return value
+        if isinstance(value, Instance | Family | Several | str | list | bool):
+            fail("type-mismatch", f"`{title}` expects a tensor for `{parameter.name}`, found {describe(value)}", span)
+        tensor = to_tensor(value, span)
+        self.match_shape(parameter, tensor, definition, frame, span)
+        if parameter.type is not None:
+            self.match_classes(parameter, tensor, title, frame, span)
+        elif tensor.dtype == "int" and isinstance(value, Tensor):
+            labels = tensor
+            tensor = Tensor(labels.shape, labels.element, "real", None, None, labels.maker)
+        return tensor
+
+    def match_classes(self, parameter: tree.Parameter, tensor: Tensor, title: str, frame: Frame, span: Span) -> None:
+        assert parameter.type is not None
+        if tensor.dtype != "int" or tensor.bound is None:
+            fail(
+                "type-mismatch",
+                f"`{title}` expects class labels for `{parameter.name}`, found {describe(tensor)} of real numbers",
+                span,
+                notes=[f"it is {tensor.maker}"] if tensor.maker else (),
+                help=f"declare the target as labels: `target {parameter.name}: class(n)`",
+            )
+        count = parameter.type.count
+        if isinstance(count, tree.Name) and count.id not in frame.names:
+            frame.names[count.id] = _plain(tensor.bound)
+            return
+        expected = self.elaborator.evaluate.extent(count, frame, "the number of classes")
+        if expected != tensor.bound:
+            fail(
+                "class-mismatch",
+                f"`{title}` gets {expected.key} scores for {tensor.bound.key} classes",
+                span,
+                notes=[f"the labels are {tensor.maker}"] if tensor.maker else (),
+                help="make the last layer as wide as there are classes",
+            )
+
+    def match_shape(
+        self, parameter: tree.Parameter, tensor: Tensor, definition: tree.Definition, frame: Frame, span: Span
+    ) -> None:
+        """Match a tensor against the pattern `x[c, h, w]`, binding names that are not bound yet."""
+        dims = parameter.dims or ()
+        rest = [k for k, d in enumerate(dims) if isinstance(d, tree.Rest)]
+        fixed = len(dims) - len(rest)
+        if tensor.rank < fixed or (not rest and tensor.rank != fixed):
+            self.misfit(parameter, tensor, definition, span)
+        shape = list(tensor.shape)
+        if rest:
+            extra = tensor.rank - fixed
+            middle = tuple(shape[rest[0] : rest[0] + extra])
+            if frame.rest is not None and frame.rest != middle:
+                self.misfit(parameter, tensor, definition, span, f"`...` is {shape_text(frame.rest)} already")
+            frame.rest = middle
+            shape[rest[0] : rest[0] + extra] = []
+        for d, extent in zip([d for d in dims if not isinstance(d, tree.Rest)], shape, strict=True):
+            if isinstance(d, tree.Name) and d.id not in frame.names:
+                frame.names[d.id] = _plain(extent)
+                continue
+            expected = self.elaborator.evaluate.extent(d, frame, f"the extent `{d.span.text}`")
+            if expected != extent:
+                known = f"`{d.span.text}` is {expected.key}".replace("|", "")
+                self.misfit(parameter, tensor, definition, span, known)
+
+    def misfit(
+        self, parameter: tree.Parameter, tensor: Tensor, definition: tree.Definition, span: Span, why: str = ""
+    ) -> None:
+        title = definition.name.id
+        article = {1: "a vector", 2: "a matrix", 3: "an image"}.get(len(parameter.dims or ()), "a tensor")
+        pattern = (
+            parameter.name + "[" + ", ".join(d.span.text for d in parameter.dims or ()) + "]"
+            if parameter.dims
+            else "a scalar"
+        )
+        if not parameter.dims or any(isinstance(d, tree.Rest) for d in parameter.dims):
+            article = ""
+        notes = [f"{tensor.maker} made it {describe(tensor)}"] if tensor.maker else []
+        if why:
+            notes.append(why)
+        flat = len(parameter.dims or ()) == 1 and tensor.rank > 1 and not why
+        fail(
+            "shape-mismatch",
+            f"`{title}` expects {f'{article} ' if article else ''}{pattern}, got {describe(tensor)}",
+            span,
+            label=f"{parameter.name} {tensor.describe()}",
+            notes=notes,
+            help="put `flatten` before it" if flat else f"check what leads into `{title}`",
+        )
+
+
+def _plain(extent: Int) -> int | Int:
+    return extent.constant if extent.is_constant else extent
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n or 'no'} {word}{'s' * (n != 1)}"

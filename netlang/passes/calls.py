@@ -1,0 +1,185 @@
+"""Calls and pipelines: built-in functions, and what leads to an application of a definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from netlang.diagnostics import Span, fail, nearest
+from netlang.graph.integer import product
+from netlang.language import tree
+from netlang.passes.arithmetic import (
+    FUNCTIONS,
+    arity,
+    describe,
+    function,
+    to_tensor,
+)
+from netlang.passes.frame import Context
+from netlang.passes.values import (
+    Instance,
+    Tensor,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from netlang.passes.evaluate import Evaluator
+
+
+REDUCERS = ("sum", "mean", "prod", "max", "min", "argmax", "argmin")
+
+
+class Calls:
+    """Evaluates calls and pipelines on behalf of an `Evaluator`."""
+
+    def __init__(self, evaluate: Evaluator) -> None:
+        self.evaluate = evaluate
+        self.elaborator = evaluate.elaborator
+
+    def call(self, e: tree.Call, context: Context) -> Value:
+        name = e.callee.id
+        local = context.indices.named.get(name) or context.frame.names.get(name)
+        if local is None and name in context.frame.later:
+            local = self.evaluate.local(name, context.frame, e.callee.span)
+        if not isinstance(local, Instance):
+            if name in FUNCTIONS or name in REDUCERS or name in ("reshape", "size"):
+                return self.builtin(e, context)
+            local = None
+        if name == "repeat":
+            fail("type-mismatch", "`repeat` stands in a pipeline: `x -> repeat(3, layer(...))`", e.span)
+        positional, named = self.arguments(e.arguments, context)
+        if local is not None:
+            context.frame.used.add(name)
+            return self.elaborator.applications.apply_instance(local, positional, named, e, context)
+        definition = context.frame.module.find("callable", name)
+        if definition is None:
+            self.evaluate.unknown(e.callee, context)
+            raise AssertionError
+        first = positional[0] if positional else None
+        takes_input = bool(definition.parameters) and definition.parameters[0].dims is not None
+        if (
+            definition.kind == "layer"
+            and takes_input
+            and not isinstance(first, Tensor)
+            and not any(n == definition.parameters[0].name for n, _ in named)
+        ):
+            return Instance(definition, context.frame.module, tuple(positional), tuple(named), e.span)
+        return self.elaborator.applications.apply(definition, positional, named, e, context)
+
+    def arguments(
+        self, written: Iterable[tree.Argument], context: Context
+    ) -> tuple[list[Value], list[tuple[str, Value]]]:
+        inner = replace(context, exact=False)
+        positional = [self.evaluate(a.value, inner) for a in written if a.name is None]
+        return positional, [(a.name, self.evaluate(a.value, inner)) for a in written if a.name is not None]
+
+    def builtin(self, e: tree.Call, context: Context) -> Value:
+        name = e.callee.id
+        for a in e.arguments:
+            if a.name is not None:
+                fail("unknown-argument", f"`{name}` takes no named arguments", a.span)
+        values = [self.evaluate(a.value, replace(context, exact=False)) for a in e.arguments]
+        return self.builtin_of(name, values, e.span, context)
+
+    def builtin_of(self, name: str, values: list[Value], span: Span, context: Context) -> Value:
+        if name == "reshape":
+            return self.elaborator.applications.reshape(values, span, context)
+        if name == "size":
+            _arity(name, values, 1, span)
+            count = product(to_tensor(values[0], span).shape)
+            return count.constant if count.is_constant else count
+        if name in REDUCERS and len(values) == 1:
+            return self.evaluate.reductions.total(name, to_tensor(values[0], span))
+        if name not in FUNCTIONS:
+            fail(
+                "wrong-arity",
+                f"`{name}` takes one tensor, or indices and a body",
+                span,
+                help=f"write `{name}(i) x[i]`",
+            )
+        _arity(name, values, arity(name), span)
+        return function(name, values, span)
+
+    def pipeline(self, e: tree.Pipeline, context: Context) -> Value:
+        value = self.evaluate(e.source, context)
+        for stage in e.stages:
+            value = self.stage(value, stage, context)
+        return value
+
+    def stage(self, value: Value, stage: tree.Expression, context: Context) -> Value:
+        if isinstance(stage, tree.Call) and stage.callee.id == "repeat":
+            return self.repeat(value, stage, context)
+        if isinstance(stage, tree.Call):
+            name = stage.callee
+            positional, named = self.arguments(stage.arguments, context)
+        else:
+            positional, named = [], []
+            if isinstance(stage, tree.Subscript):
+                applied = self.evaluate(stage, context)
+                return self.apply_value(applied, value, positional, named, stage, context)
+            assert isinstance(stage, tree.Name)
+            name = stage
+        local = self.evaluate.local(name.id, context.frame, name.span)
+        if isinstance(local, Instance):
+            return self.apply_value(local, value, positional, named, stage, context)
+        if name.id in FUNCTIONS or name.id in ("reshape", "size", *REDUCERS):
+            return self.elaborator.applications.apply_function_stage(name.id, [value, *positional], stage, context)
+        definition = context.frame.module.find("callable", name.id)
+        if definition is None:
+            if local is not None:
+                fail(
+                    "not-a-layer",
+                    f"`{name.id}` is {describe(local)}, not a layer",
+                    name.span,
+                    help="a pipeline leads through layers and functions",
+                )
+            known = [
+                *context.frame.module.library.names("callable"),
+                *FUNCTIONS,
+                *(n for s, n in context.frame.module.definitions if s == "callable"),
+            ]
+            known += [n for n, v in context.frame.names.items() if isinstance(v, Instance)]
+            fail(
+                "unknown-name",
+                f"no layer or function is called `{name.id}`",
+                name.span,
+                help=nearest(name.id, known) or f"define it: `layer {name.id}(x[d]):`",
+            )
+        return self.elaborator.applications.apply(definition, [value, *positional], named, stage, context, staged=True)
+
+    def apply_value(
+        self,
+        applied: Value,
+        value: Value,
+        positional: list[Value],
+        named: list[tuple[str, Value]],
+        stage: tree.Expression,
+        context: Context,
+    ) -> Value:
+        if not isinstance(applied, Instance):
+            fail("not-a-layer", f"`{stage.span.text}` is {describe(applied)}, not a layer", stage.span)
+        return self.elaborator.applications.apply_instance(applied, [value, *positional], named, stage, context)
+
+    def repeat(self, value: Value, stage: tree.Call, context: Context) -> Value:
+        arguments = stage.arguments
+        if len(arguments) != 2 or any(a.name for a in arguments):
+            fail("wrong-arity", "`repeat` takes a count and a layer: `repeat(3, residual(64))`", stage.span)
+        count = self.evaluate.number(arguments[0].value, context.frame, "the count of `repeat`")
+        if count != int(count) or not 0 <= count <= 100_000:
+            fail(
+                "bad-value",
+                f"the count of `repeat` must be a whole number from 0 to 100000, found {count}",
+                arguments[0].span,
+            )
+        layer = arguments[1].value
+        if not isinstance(layer, tree.Name | tree.Call | tree.Subscript):
+            fail("not-a-layer", f"`{layer.span.text}` is not a layer", layer.span)
+        for _ in range(int(count)):
+            value = self.stage(value, layer, context)
+        return value
+
+
+def _arity(name: str, values: Sequence[Value], count: int, span: Span) -> None:
+    if len(values) != count:
+        fail("wrong-arity", f"`{name}` takes {count} argument{'s' * (count != 1)}, found {len(values)}", span)

@@ -1,0 +1,66 @@
+"""Where an expression stands: the frame of its definition, the indices in scope, the reads that wait for an `else`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from netlang.diagnostics import Span
+from netlang.graph.integer import Int
+from netlang.language import tree
+from netlang.passes.modules import Module
+from netlang.passes.values import (
+    Indices,
+    Pending,
+    Value,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass
+class Frame:
+    """The body of a definition while it is elaborated.
+
+    `scope` is the path that its nodes get; `owner` the path that its parameters get (they differ where an instance is
+    applied again). `later` holds the statements of names not reached yet, so that a definition may be used before its
+    line. A pure frame (of a function) stores no nodes.
+    """
+
+    module: Module
+    kind: str
+    title: str
+    scope: str
+    owner: str
+    pure: bool
+    names: dict[str, Value] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    later: dict[str, tree.Statement] = field(default_factory=dict)
+    active: list[str] = field(default_factory=list)
+    rest: tuple[Int, ...] | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+    inputs: list[str] = field(default_factory=list)
+    indices: Indices = field(default_factory=Indices)
+    weight: str = ""  # of an optimizer: the name of its first parameter
+    round: int | None = None  # the value of the loop variable, inside a `for`
+
+    def path(self, name: str) -> str:
+        return f"{self.scope}.{name}" if self.scope else name
+
+    def parameter_path(self, name: str) -> str:
+        return f"{self.owner}.{name}" if self.owner else name
+
+
+@dataclass
+class Context:
+    """Where an expression stands: its frame, the indices in scope, and the reads still waiting for an `else`."""
+
+    frame: Frame
+    indices: Indices
+    pending: list[Pending]
+    exact: bool = False  # inside a subscript: `/` is exact division
+
+    def inner(self, indices: Indices | None = None) -> Context:
+        return Context(self.frame, self.indices if indices is None else indices, [])

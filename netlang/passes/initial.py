@@ -1,0 +1,213 @@
+"""Initial values and noise: initializers and distributions as equations over random draws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from netlang.diagnostics import Span, fail, listing, nearest
+from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read, add, const, is_zero, mul, select, sub
+from netlang.graph.integer import Int, integer
+from netlang.graph.nodes import Node, Origin, Random
+from netlang.graph.text import shape_text
+from netlang.language import tree
+from netlang.passes.arithmetic import binary, broadcast, describe, stretched, to_tensor
+from netlang.passes.frame import Context, Frame
+from netlang.passes.values import (
+    Tensor,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from netlang.passes.elaborate import Elaborator
+
+
+_DRAWS: Mapping[str, tuple[str, ...]] = {
+    "normal": ("mean", "std"),
+    "uniform": ("low", "high"),
+    "bernoulli": ("p",),
+    "haar": (),
+}
+
+
+class Initializers:
+    """Elaborates initializers and distributions on behalf of an `Elaborator`."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+
+    def initialize(self, node: Node, init: tree.Expression | None, frame: Frame, span: Span) -> None:
+        origin = Origin(span, node.origin.scope)
+        if init is None:  # a net's own parameter without an initializer: small and symmetric
+            value = self.distribution("normal", [0, 0.1], node.shape, origin, node.name, False, span)
+        else:
+            value = self.drawn(init, node.shape, frame, origin, node.name, per_example=False)
+        path = self.elaborator.builder.unused(f"{node.name}.initial")
+        self.elaborator.builder.equation(path, value, origin)
+        self.elaborator.builder.initial[node.name] = path
+
+    def drawn(
+        self,
+        e: tree.Expression,
+        shape: tuple[Int, ...],
+        frame: Frame,
+        origin: Origin,
+        stream: str,
+        per_example: bool,
+    ) -> Tensor:
+        """The tensor that an initializer or a distribution describes, in the given shape."""
+        definition: tree.Definition | None = None
+        arguments: tuple[tree.Argument, ...] = ()
+        name = e.callee if isinstance(e, tree.Call) else e
+        if isinstance(name, tree.Name) and name.id not in frame.names:
+            definition = frame.module.find("initializer", name.id)
+            arguments = e.arguments if isinstance(e, tree.Call) else ()
+            if (
+                definition is None
+                and name.id not in _DRAWS
+                and (isinstance(e, tree.Call) or not self.is_value(name, frame))
+            ):
+                known = [*frame.module.library.names("initializer"), *_DRAWS]
+                fail(
+                    "unknown-name",
+                    f"no initializer is called `{name.id}`",
+                    name.span,
+                    help=nearest(name.id, known) or f"there are {listing(sorted(known))}",
+                )
+        if definition is None:
+            value = self.draw_expression(e, shape, frame, origin, stream, per_example)
+        else:
+            inner = Frame(frame.module.home(definition), "initializer", definition.name.id, "", "", True)
+            inner.names |= _fans(shape)
+            context = Context(frame, frame.indices, [])
+            positional, named = self.elaborator.evaluate.calls.arguments(arguments, context)
+            self.elaborator.arguments.bind(definition, positional, named, inner, e.span)
+            statement = definition.body[-1]
+            assert isinstance(statement, tree.Return)
+            for earlier in definition.body[:-1]:
+                self.elaborator.announce(earlier, inner)
+            for earlier in definition.body[:-1]:
+                self.elaborator.statement(earlier, inner)
+            value = self.draw_expression(statement.values[0], shape, inner, origin, stream, per_example)
+        if broadcast(value.shape, shape, e.span) != shape:
+            fail("shape-mismatch", f"the initial value {value.describe()}, not {shape_text(shape)}", e.span)
+        return Tensor(shape, lambda at: value.element(stretched(value.shape, shape, at)))
+
+    def is_value(self, name: tree.Name, frame: Frame) -> bool:
+        return name.id in frame.later or "." in name.id or name.id in ("inf", "pi")
+
+    def draw_expression(
+        self, e: tree.Expression, shape: tuple[Int, ...], frame: Frame, origin: Origin, stream: str, per_example: bool
+    ) -> Tensor:
+        """An expression in which calls of distributions draw a tensor of the given shape."""
+        if isinstance(e, tree.Call) and e.callee.id in _DRAWS:
+            context = Context(frame, frame.indices, [])
+            positional, named = self.elaborator.evaluate.calls.arguments(e.arguments, context)
+            if named:
+                fail("unknown-argument", f"`{e.callee.id}` takes no named arguments", e.span)
+            return self.distribution(e.callee.id, positional, shape, origin, stream, per_example, e.span)
+        if isinstance(e, tree.Binary) and e.op in ("+", "-", "*", "/"):
+            left, right = (
+                self.draw_expression(part, shape, frame, origin, stream, per_example) for part in (e.left, e.right)
+            )
+            return to_tensor(binary(e.op, left, right, e.span), e.span)
+        if isinstance(e, tree.Conditional):
+            condition = self.elaborator.evaluate.complete(e.condition, frame)
+            if isinstance(condition, bool):
+                branch = e.then if condition else e.otherwise
+                return self.draw_expression(branch, shape, frame, origin, stream, per_example)
+        value = self.elaborator.evaluate.complete(e, frame)
+        if isinstance(value, list):
+            return _literal(value, e.span)
+        return to_tensor(value, e.span)
+
+    def distribution(
+        self,
+        name: str,
+        arguments: Sequence[Value],
+        shape: tuple[Int, ...],
+        origin: Origin,
+        stream: str,
+        per_example: bool,
+        span: Span,
+    ) -> Tensor:
+        if len(arguments) != len(_DRAWS[name]):
+            takes = ", ".join(_DRAWS[name])
+            fail("wrong-arity", f"`{name}` takes ({takes}), found {len(arguments)} arguments", span)
+        base = {"normal": "normal", "haar": "haar"}.get(name, "uniform")
+        if base == "haar" and (per_example or len(shape) < 2):
+            fail(
+                "bad-value",
+                "`haar` draws matrices for initial values",
+                span,
+                help="give the parameter two dimensions or more",
+            )
+        if name == "bernoulli" and isinstance(arguments[0], int | float) and not 0 <= arguments[0] <= 1:
+            fail("bad-value", f"a probability is between 0 and 1, found {arguments[0]}", span)
+        if name == "normal" and isinstance(arguments[1], int | float) and arguments[1] < 0:
+            fail("bad-value", f"a standard deviation is not negative, found {arguments[1]}", span)
+        path = self.elaborator.builder.unused(f"{stream}.{base}")
+        self.elaborator.builder.add(Random(path, shape, "real", origin, base, path, per_example))
+        values = [to_tensor(a, span) for a in arguments]
+        for value in values:
+            if value.shape:
+                fail("type-mismatch", f"`{name}` takes numbers, found {describe(value)}", span)
+        numbers = [v.scalar for v in values]
+
+        def element(at: tuple[Int, ...]) -> Expr:
+            u = Read(path, at)
+            if name == "uniform":
+                return add(numbers[0], mul(sub(numbers[1], numbers[0]), u))
+            if name == "normal":
+                return add(numbers[0], mul(numbers[1], u))
+            if name == "bernoulli":
+                return select(Compare("<", u, numbers[0]), ONE, ZERO)
+            return u
+
+        return Tensor(shape, element)
+
+
+def _fans(shape: tuple[Int, ...]) -> dict[str, Value]:
+    """Fan-in and fan-out of a weight `W[out, in, ...]`; of a vector, its length for both (He et al., 2015)."""
+    numbers = [n.constant for n in shape]
+    if len(numbers) < 2:
+        n = numbers[0] if numbers else 1
+        return {"fan_in": n, "fan_out": n}
+    field = math.prod(numbers[2:])
+    return {"fan_in": numbers[1] * field, "fan_out": numbers[0] * field}
+
+
+def _literal(items: Sequence[Value], span: Span) -> Tensor:
+    """A written array, `[[1, 2], [3, 4]]`, as a tensor."""
+    shape: list[int] = []
+    level: Sequence[Value] = items
+    while level and all(isinstance(x, list) for x in level):
+        shape.append(len(level))
+        if len({len(x) for x in level if isinstance(x, list)}) != 1:
+            fail("shape-mismatch", "the rows of the array have different lengths", span)
+        level = list(itertools.chain.from_iterable(x for x in level if isinstance(x, list)))
+    if not level or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in level):
+        fail("type-mismatch", "an array is made of numbers", span)
+    extents = [*shape, len(level) // math.prod(shape)]
+    numbers = [const(float(x)) for x in level]  # type: ignore[arg-type]
+    dims = tuple(integer(n) for n in extents)
+    if len(numbers) > 256:
+        fail(
+            "expression-too-large",
+            "a written array has at most 256 numbers",
+            span,
+            help="load larger values into `net.params`",
+        )
+
+    def element(at: tuple[Int, ...]) -> Expr:
+        place = integer(0)
+        for i, n in zip(at, dims, strict=True):
+            place = place * n + i
+        out: Expr = numbers[-1]
+        for k in range(len(numbers) - 2, -1, -1):
+            out = select(is_zero(place - k), numbers[k], out)
+        return out
+
+    return Tensor(dims, element)
