@@ -1,72 +1,101 @@
-"""Neighbouring loops of an elementwise nest made one, so that kernels of many shapes become the same flat loop."""
+"""Simpler loops: those of one turn go, and neighbours become one where every access moves through both as through one.
+
+So kernels over tensors of many shapes become the same flat loop, and short inner loops become long ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netlang.graph.expression import Read, integers, rewrite, rewrite_condition, walk
+from netlang.graph.expression import Read, fresh, integers, rewrite, rewrite_condition, walk
 from netlang.graph.integer import ONE, ZERO, Fetch, Int, index
-from netlang.schedule.order import Group, Ranges
-from netlang.schedule.program import Loop, Statement, Tensor, accesses, expressions, rewrite_statements, statements
+from netlang.schedule.program import (
+    Extreme,
+    Guard,
+    Loop,
+    Statement,
+    Tensor,
+    accesses,
+    expressions,
+    places,
+    rewrite_statements,
+    statements,
+)
+
+Body = tuple[Statement, ...]
 
 
-def collapsed(
-    group: Group, body: tuple[Statement, ...], tensors: Mapping[str, Tensor]
-) -> tuple[Ranges, tuple[Statement, ...]]:
-    """An elementwise nest with neighbouring loops made one, where every access moves through both as through one."""
-    ranges = group.ranges
-    flats = list(dict.fromkeys(tensors[t].place(indices) for t, indices, _ in accesses(body)))
-    fixed: set[str] = set()  # indices used as numbers
+def collapsed(body: Body, extents: Mapping[str, Int], tensors: Mapping[str, Tensor]) -> tuple[Body, dict[str, Int]]:
+    """The statements with fewer loops, and the extents of all indices, those of merged loops included."""
+    known = dict(extents)
+    return _body(body, known, tensors), known
+
+
+def _body(body: Body, extents: dict[str, Int], tensors: Mapping[str, Tensor]) -> Body:
+    out: list[Statement] = []
+    for statement in body:
+        if isinstance(statement, Guard):
+            out.append(Guard(statement.condition, _body(statement.body, extents, tensors)))
+        elif not isinstance(statement, Loop):
+            out.append(statement)
+        elif statement.starts == (ZERO,) and statement.stops == (ONE,):
+            out += _body(_substituted(statement.body, {statement.index: ZERO}), extents, tensors)
+        else:
+            out.append(_loop(statement, extents, tensors))
+    return tuple(out)
+
+
+def _loop(loop: Loop, extents: dict[str, Int], tensors: Mapping[str, Tensor]) -> Loop:
+    body = _body(loop.body, extents, tensors)
+    merged = Loop(loop.index, loop.starts, loop.stops, body)
+    if len(body) != 1 or not isinstance(body[0], Loop) or not (_is_plain(merged) and _is_plain(body[0])):
+        return merged
+    inner = body[0]
+    (many,), (few,) = loop.stops, inner.stops
+    if not _move_as_one(loop.index, inner.index, few, inner.body, tensors):
+        return merged
+    joint = "_" if len(loop.index) > 1 or len(inner.index) > 1 else ""
+    name = fresh(f"{loop.index}{joint}{inner.index}", extents)
+    extents[name] = many * few
+    values = {loop.index: ZERO, inner.index: index(name)}
+    return Loop(name, (ZERO,), (many * few,), _substituted(inner.body, values))
+
+
+def _is_plain(loop: Loop) -> bool:
+    """Whether the loop takes an index through all of one extent."""
+    return loop.starts == (ZERO,) and len(loop.stops) == 1 and not loop.stops[0].indices()
+
+
+def _move_as_one(outer: str, inner: str, extent: Int, body: Body, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the two indices occur in places of memory alone, always as `outer * extent + inner`."""
+    numbers: list[Int] = []  # integers that are not places of memory
+    flats = [tensors[tensor].place(indices) for tensor, indices, _ in accesses(body)]
     for statement in statements(body):
+        if isinstance(statement, Extreme):
+            flats.append(statement.place)
+        elif isinstance(statement, Loop):
+            numbers += places(statement)
         for root in expressions(statement):
-            for node in walk(root):
-                if not isinstance(node, Read):
-                    fixed |= {a for value in integers(node) for a in _bare(value)}
-
-    def mergeable(outer: str, inner: str, extent: Int) -> bool:
-        if {outer, inner} & fixed:
+            numbers += (value for node in walk(root) if not isinstance(node, Read) for value in integers(node))
+    if any({outer, inner} & _bare(value) for value in numbers):
+        return False
+    both = index(inner) + extent * index(outer)
+    for place in dict.fromkeys(flats):
+        origin = place.substitute({outer: ZERO, inner: ZERO})
+        step = place.substitute({outer: ZERO, inner: ONE}) - origin
+        if place != origin + step * both:
             return False
-        for place in flats:
-            origin = place.substitute({outer: ZERO, inner: ZERO})
-            step = place.substitute({outer: ZERO, inner: ONE}) - origin
-            if place != origin + step * (index(inner) + extent * index(outer)):
-                return False
-        return True
-
-    k = len(ranges) - 2
-    while k >= 0:
-        (outer, many), (inner, few) = ranges[k], ranges[k + 1]
-        if mergeable(outer, inner, few):
-            flats = [p.substitute({outer: ZERO}) for p in flats]
-            ranges[k : k + 2] = [(inner, many * few)]
-            body = _merge_loops(body, outer, inner)
-            values = {outer: ZERO}
-            body = rewrite_statements(
-                body,
-                lambda e, v=values: rewrite(e, ints=lambda i: i.substitute(v)),  # type: ignore[misc]
-                lambda c, v=values: rewrite_condition(c, ints=lambda i: i.substitute(v)),  # type: ignore[misc]
-                lambda i, v=values: i.substitute(v),  # type: ignore[misc]
-            )
-        k -= 1
-    return ranges, body
-
-
-def _merge_loops(body: tuple[Statement, ...], outer: str, inner: str) -> tuple[Statement, ...]:
-    (loop,) = body
-    assert isinstance(loop, Loop)
-    if loop.index != outer:
-        return (Loop(loop.index, loop.starts, loop.stops, _merge_loops(loop.body, outer, inner)),)
-    (inside,) = loop.body
-    assert isinstance(inside, Loop)
-    (many,), (few,) = loop.stops, inside.stops
-    return (Loop(inner, (ZERO,), (many * few,), inside.body),)
+    return True
 
 
 def _bare(value: Int) -> set[str]:
     """Indices that a number depends on otherwise than through the places of fetches."""
-    names = set()
-    for monomial, _ in value.terms:
-        for atom in monomial:
-            if not isinstance(atom, Fetch):
-                names |= Int({(atom,): 1}).indices()
-    return names
+    atoms = {atom for monomial, _ in value.terms for atom in monomial if not isinstance(atom, Fetch)}
+    return {name for atom in atoms for name in Int({(atom,): 1}).indices()}
+
+
+def _substituted(body: Body, values: Mapping[str, Int]) -> Body:
+    def ints(value: Int) -> Int:
+        return value.substitute(values)
+
+    return rewrite_statements(body, lambda e: rewrite(e, ints=ints), lambda c: rewrite_condition(c, ints=ints), ints)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from netlang.graph.expression import Reduce, walk
+from netlang.graph.expression import Read, Reduce, walk
 from netlang.graph.expression import integers as integers_of
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Int, Size, index
@@ -17,7 +17,18 @@ from netlang.schedule.fuse import fuse, tensor_reads
 from netlang.schedule.memory import lifetimes
 from netlang.schedule.nest import loop_nest
 from netlang.schedule.order import Group, contraction
-from netlang.schedule.program import Buffer, Kernel, Loop, Program, Statement, Tensor, accesses, expressions, statements
+from netlang.schedule.program import (
+    Buffer,
+    Kernel,
+    Loop,
+    Program,
+    Statement,
+    Tensor,
+    accesses,
+    expressions,
+    places,
+    statements,
+)
 
 _NO_UPDATES: Mapping[str, str] = MappingProxyType({})
 
@@ -55,46 +66,48 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
 
 
 def _kernel(group: Group, tensors: Mapping[str, Tensor], stored: set[str], nodes: Mapping[str, Node]) -> Kernel:
-    body = loop_nest(group, tensors, stored)
     reduction = group.reduction
-    ranges = group.ranges
-    flat = False
+    ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
+    body, extents = collapsed(loop_nest(group, tensors, stored), ranges, tensors)
     roles = contraction(group)
-    if reduction is None:
-        ranges, body = collapsed(group, body, tensors)
-        flat = _is_flat(ranges, body, tensors)
-    extents = dict(ranges) | (dict(reduction.ranges) if reduction is not None else {})
     kind = "elementwise" if reduction is None else "reduction" if roles is None else "contraction"
-    sources = tuple((node_text(nodes.get(m.name, m)).replace("|", ""), m.origin) for m in group.members)
-    same = _same_place(group, body, tensors)
-    name = next((m.name for m in group.members if m.name in stored), group.members[0].name)
-    return Kernel(name, kind, tuple(ranges), MappingProxyType(extents), body, sources, flat, roles, same)
-
-
-def _is_flat(ranges: list[tuple[str, Int]], body: tuple[Statement, ...], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the one loop meets every element in order, and nothing depends on how many there are."""
-    if len(ranges) != 1:
-        return False
-    (name, _), place = ranges[0], index(ranges[0][0])
-    for tensor, indices, _ in accesses(body):
-        at = tensors[tensor].place(indices)
-        if at != place and not at.is_constant:
-            return False
-    (loop,) = body
-    return isinstance(loop, Loop) and not any(
-        value.indices() - {name} or any(isinstance(a, Size) for a in value.atoms())
-        for s in statements(loop.body)
-        for value in _numbers(s)
+    return Kernel(
+        name=next((m.name for m in group.members if m.name in stored), group.members[0].name),
+        kind=kind,
+        ranges=tuple(group.ranges),
+        extents=MappingProxyType(extents),
+        body=body,
+        sources=tuple((node_text(nodes.get(m.name, m)).replace("|", ""), m.origin) for m in group.members),
+        flat=_is_flat(body, tensors),
+        contraction=roles,
+        same_place=_same_place(group, tensors),
     )
 
 
+def _is_flat(body: tuple[Statement, ...], tensors: Mapping[str, Tensor]) -> bool:
+    """Whether one loop meets every element in order, and nothing depends on how many there are."""
+    loop = body[0]
+    if len(body) != 1 or not isinstance(loop, Loop):
+        return False
+    if any(isinstance(s, Loop) for s in statements(loop.body)):
+        return False
+    for tensor, indices, _ in accesses(body):
+        at = tensors[tensor].place(indices)
+        if at != index(loop.index) and not at.is_constant:
+            return False
+    numbers = [value for s in statements(loop.body) for value in _numbers(s)]
+    return not any(loop.index in v.indices() or any(isinstance(a, Size) for a in v.atoms()) for v in numbers)
+
+
 def _numbers(statement: Statement) -> Iterable[Int]:
+    """Integers in a statement that are not the indices of a read."""
     for root in expressions(statement):
         for node in walk(root):
-            yield from integers_of(node)
+            if not isinstance(node, Read):
+                yield from integers_of(node)
 
 
-def _same_place(group: Group, body: tuple[Statement, ...], tensors: Mapping[str, Tensor]) -> frozenset[str]:
+def _same_place(group: Group, tensors: Mapping[str, Tensor]) -> frozenset[str]:
     """Buffers that the group reads only where it stores, before it stores there, and outside a reduction."""
     here = Tensor("", "", "", group.shape, "real").place(group.places)
     good: set[str] = set()
@@ -111,7 +124,8 @@ def _sizes(buffers: Iterable[Buffer], kernels: Iterable[Kernel]) -> tuple[str, .
     values = [extent for b in buffers for extent in b.shape]
     for kernel in kernels:
         values += kernel.extents.values()
+        values += (value for _, indices, _ in accesses(kernel.body) for value in indices)
         for statement in statements(kernel.body):
-            values += _numbers(statement)
+            values += [*_numbers(statement), *places(statement)]
     atoms: Iterable[Atom] = (a for v in values for a in v.atoms())
     return tuple(sorted({a.name for a in atoms if isinstance(a, Size)}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -35,7 +36,7 @@ def stores(program: Program) -> list[list[str]]:
 
 def chain(*names: str) -> list[Node]:
     """Elementwise equations of shape [batch, 8], each of the one before it."""
-    pairs = zip(names[:-1], names[1:], strict=True)
+    pairs = itertools.pairwise(names)
     return [equation(n, {"b": B, "i": 8}, mul(const(2), read(m, b, i), read(m, b, i))) for m, n in pairs]
 
 
@@ -90,7 +91,7 @@ def test_an_equality_with_a_fetched_place_becomes_a_scatter() -> None:
     hit = IsZero(k - fetch("word", (b,), integer(7)))
     y = equation("dE", {"k": 7, "j": 5}, total("sum", {"b": B}, select(hit, read("dy", b, j), const(0))))
     program = schedule(graph(given("word", B, classes=7), given("dy", B, 5), y), ["dE"])
-    assert nest(program) == ["k: 0..7", "j: 0..5", "b: 0..|batch|", "k: 0|word[b]..7|word[b] + 1", "j: 0..5"]
+    assert nest(program) == ["kj: 0..35", "b: 0..|batch|", "k: 0|word[b]..7|word[b] + 1", "j: 0..5"]
 
 
 def test_repeated_elements_are_a_view() -> None:

@@ -253,12 +253,10 @@ def integer_text(value: Int, atom: Callable[[Atom], Text]) -> Text:
     terms = []
     # positive terms first: `i + p - 2`, `30 - q`
     for monomial, c in sorted(value.terms, key=lambda t: t[1] < 0):
-        factors = [strong(atom(a), UNARY) for a in monomial]
-        if abs(c) != 1 or not factors:
-            factors.insert(0, str(abs(c)))
-        text = (
-            "*".join(factors) if len(factors) > 1 or not monomial or abs(c) != 1 else strong(atom(monomial[0]), PRODUCT)
-        )
+        # `-(i // 2)` and `2*(i // 2)`, as without parentheses they are other numbers
+        alone = c == 1 and len(monomial) == 1
+        factors = [strong(atom(a), PRODUCT if alone else UNARY) for a in monomial]
+        text = "*".join([str(abs(c)), *factors] if abs(c) != 1 or not factors else factors)
         terms.append(f"-{text}" if c < 0 else text)
     if not terms:
         return "0", ATOM

@@ -57,7 +57,14 @@ class _Function:
     def __init__(self, program: Program, kernel: Kernel, names: Names) -> None:
         self.program, self.kernel, self.names = program, kernel, names
         self.body = Expressions(program, kernel, names)
+        if kernel.flat:
+            names.prefer("index", self._flat_loop().index, "n")
         self._block(kernel.body)
+
+    def _flat_loop(self) -> Loop:
+        (loop,) = self.kernel.body
+        assert isinstance(loop, Loop)
+        return loop
 
     def text(self, name: str) -> str:
         parameters = [f"{self.names.of('buffer', b)}: {self._element(b)}[:]" for b in self.names.used("buffer")]
@@ -69,7 +76,7 @@ class _Function:
         out = [f"{self._element(b)}(memory, {addresses[b]})" for b in self.names.used("buffer")]
         out += [numbers[k] for k in self.names.used("key")]
         if self.kernel.flat:
-            return [*out, sizes_text(self.kernel.ranges[0][1], numbers)]
+            return [*out, sizes_text(self._flat_loop().stops[0], numbers)]
         return [*out, *(numbers[s] for s in self.names.used("size"))]
 
     def _element(self, buffer: str) -> str:

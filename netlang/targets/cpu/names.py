@@ -46,6 +46,10 @@ class Names:
             known = self._of[domain, name] = self.unique(base)
         return known
 
+    def prefer(self, domain: str, name: str, base: str) -> None:
+        """Call a name by another base than its own."""
+        self._of[domain, name] = self.unique(f"{domain}{len(self._of)}" if self.canonical else base)
+
     def unique(self, base: str) -> str:
         """`base`, or `base_2`, `base_3`, ..., whichever is free first; taken from now on."""
         name, k = base, 2
