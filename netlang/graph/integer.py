@@ -103,6 +103,10 @@ class Int(Keyed):
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
         self.key: str = _text(self.terms)
 
+    def __str__(self) -> str:
+        """As a person writes it: sizes without the bars that set them apart from indices in `key`."""
+        return self.key.replace("|", "")
+
     # --- arithmetic ---
 
     def __add__(self, other: IntLike) -> Int:

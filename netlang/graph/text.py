@@ -142,7 +142,7 @@ def _product(factors: tuple[Expr, ...]) -> str:
 
 
 def shape_text(shape: Iterable[Int]) -> str:
-    return "[" + ", ".join(extent.key.replace("|", "") for extent in shape) + "]"
+    return "[" + ", ".join(str(extent) for extent in shape) + "]"
 
 
 def node_text(node: Node) -> str:

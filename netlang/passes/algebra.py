@@ -73,13 +73,19 @@ def rational(e: Expr) -> Expr:
 def _improved(e: Expr) -> Expr | None:
     if not isinstance(e, Apply) or e.op not in ("add", "mul"):
         return None
-    best = e
+    if e.op == "mul" and not any(isinstance(f, Apply) and f.op == "add" for f in map(_base, e.args)):
+        return None  # a product without sums has one form
+    best: Expr = e
     for _ in range(4):
         better = min(_forms(best), key=cost, default=best)
         if cost(better) >= cost(best):
             break
         best = better
     return ordered(_turned(best))
+
+
+def _base(factor: Expr) -> Expr:
+    return factor.args[0] if isinstance(factor, Apply) and factor.op == "pow" else factor
 
 
 def _turned(e: Expr) -> Expr:

@@ -253,7 +253,7 @@ class Applications:
                 "shape-mismatch",
                 f"cannot view {shape_text(tensor.shape)} as {shape_text(shape)}",
                 span,
-                label=f"{product(tensor.shape).key} elements against {product(shape).key}".replace("|", ""),
+                label=f"{product(tensor.shape)} elements against {product(shape)}",
                 help="the number of elements stays the same",
             )
         if tuple(shape) == tensor.shape:

@@ -119,7 +119,7 @@ class Arguments:
         if expected != tensor.bound:
             fail(
                 "class-mismatch",
-                f"`{title}` gets {expected.key} scores for {tensor.bound.key} classes",
+                f"`{title}` gets {expected} scores for {tensor.bound} classes",
                 span,
                 notes=[f"the labels are {tensor.maker}"] if tensor.maker else (),
                 help="make the last layer as wide as there are classes",
@@ -148,7 +148,7 @@ class Arguments:
                 continue
             expected = self.elaborator.evaluate.extent(d, frame, f"the extent `{d.span.text}`")
             if expected != extent:
-                known = f"`{d.span.text}` is {expected.key}".replace("|", "")
+                known = f"`{d.span.text}` is {expected}"
                 self.misfit(parameter, tensor, definition, span, known)
 
     def misfit(

@@ -114,7 +114,7 @@ def broadcast(left: tuple[Int, ...], right: tuple[Int, ...], span: Span, notes: 
                 "shape-mismatch",
                 f"shapes {shape_text(left)} and {shape_text(right)} do not go together",
                 span,
-                label=f"{m.key} against {n.key}".replace("|", ""),
+                label=f"{m} against {n}",
                 notes=notes,
                 help="shapes are aligned at their last dimensions, which must be equal or 1",
             )

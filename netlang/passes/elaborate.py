@@ -338,7 +338,7 @@ class Elaborator:
             if isinstance(value, bool | int | float | str):
                 message = message.replace("{" + name + "}", str(value))
             elif isinstance(value, Int):
-                message = message.replace("{" + name + "}", value.key.replace("|", ""))
+                message = message.replace("{" + name + "}", str(value))
         return message
 
     def loop(self, s: tree.For, frame: Frame) -> None:

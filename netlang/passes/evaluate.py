@@ -132,12 +132,12 @@ class Evaluator:
         if not is_nonnegative(extent - 1):
             fail(
                 "bad-extent",
-                f"{what} must be at least 1, found {extent.key}".replace("|", ""),
+                f"{what} must be at least 1, found {extent}",
                 e.span,
                 help="check the sizes that it is made of",
             )
         if extent.is_constant and extent.constant > 2**40:
-            fail("number-too-large", f"{what} is {extent.key}, which no machine holds", e.span)
+            fail("number-too-large", f"{what} is {extent}, which no machine holds", e.span)
         return extent
 
     # --- names ---
@@ -272,7 +272,7 @@ class Evaluator:
                 "shape-mismatch",
                 f"`{e.span.text}` multiplies {shape_text(a.shape)} by {shape_text(b.shape)}",
                 e.span,
-                label=f"{a.shape[-1].key} columns against {inner.key} rows".replace("|", ""),
+                label=f"{a.shape[-1]} columns against {inner} rows",
                 notes=[f"{shape_text(t.shape)} is {t.maker}" for t in (a, b) if t.maker],
                 help="the last dimension of the left operand must equal the first of the right one",
             )

@@ -108,12 +108,10 @@ class Reductions:
             if other != extent:
                 fail(
                     "extent-conflict",
-                    f"`{item.name}` runs over {extent.key} in `{first.text}`, over {other.key} in `{span.text}`".replace(
-                        "|", ""
-                    ),
+                    f"`{item.name}` runs over {extent} in `{first.text}`, over {other} in `{span.text}`",
                     span,
                     notes=[f"`{first.text}` is at {first.line}:{first.column}"],
-                    help=f"write the extent that is meant, `{item.name} < ...`, and an `else` where a read falls outside",
+                    help=f"write the extent that is meant: `{item.name} < n`, and `else` where a read falls outside",
                 )
         return extent
 

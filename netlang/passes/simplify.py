@@ -55,6 +55,7 @@ _CHEAP = 3.0  # the cost of a body that may be computed more than once
 _ROUNDS = 8
 
 Extents = Mapping[str, Int]
+Known = dict[tuple[Expr, tuple[tuple[str, ...], tuple[Int, ...]]], Expr]
 
 
 def simplify(graph: Graph, keep: Iterable[str] = ()) -> Graph:
@@ -63,9 +64,10 @@ def simplify(graph: Graph, keep: Iterable[str] = ()) -> Graph:
     `constant` (see `stabilize`) is dropped, so the pass runs after `derive`.
     """
     fixed = {*graph.roots, *keep}
+    simple: Known = {}
     for _ in range(_ROUNDS):
         before = graph
-        graph = graph.evolve([_simple_node(node) for node in graph])
+        graph = graph.evolve([_simple_node(node, simple) for node in graph])
         graph = _inlined(graph, fixed)
         if graph.nodes == before.nodes:
             break
@@ -75,11 +77,15 @@ def simplify(graph: Graph, keep: Iterable[str] = ()) -> Graph:
 # --- one equation ----------------------------------------------------------------------------------------------------
 
 
-def _simple_node(node: Node) -> Node:
+def _simple_node(node: Node, known: Known) -> Node:
+    """The node with a simple body; `known` remembers the bodies that are simple already."""
     if not isinstance(node, Equation):
         return node
-    body = simplify_body(node.body, node.extents)
-    return node if body is node.body else replace(node, body=body)
+    shape = (node.indices, node.shape)
+    if (node.body, shape) not in known:
+        known[node.body, shape] = body = simplify_body(node.body, node.extents)
+        known[body, shape] = body
+    return replace(node, body=known[node.body, shape])
 
 
 def simplify_body(body: Expr, extents: Extents) -> Expr:

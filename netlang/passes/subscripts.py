@@ -74,9 +74,9 @@ class Subscripts:
             condition = within(reduce_ranges(place, extents), extent, extents)
             if condition != TRUE:
                 ends = reduce_ranges(place, extents).bounds(extents)
-                reach = f", which runs from {ends[0].key} to {ends[1].key}" if ends else ""
+                reach = f", which runs from {ends[0]} to {ends[1]}" if ends else ""
                 message = f"`{e.span.text}` reads outside dimension {k + 1} of {shape_text(tensor.shape)}"
-                context.pending.append(Pending(condition, span, (message + reach).replace("|", "")))
+                context.pending.append(Pending(condition, span, message + reach))
         rest = tensor.shape[len(places) :]
         fixed = tuple(reduce_ranges(p, extents) for p in places)
         return Tensor(rest, lambda at: tensor.element(fixed + at), tensor.dtype, bound=tensor.bound, maker=tensor.maker)
