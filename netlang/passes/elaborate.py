@@ -335,9 +335,7 @@ class Elaborator:
     def filled(self, message: str, frame: Frame) -> str:
         """The message with `{name}` replaced by the value of the name."""
         for name, value in frame.names.items():
-            if isinstance(value, bool | int | float | str):
-                message = message.replace("{" + name + "}", str(value))
-            elif isinstance(value, Int):
+            if isinstance(value, bool | int | float | str | Int):
                 message = message.replace("{" + name + "}", str(value))
         return message
 
