@@ -58,7 +58,7 @@ def _derived(graph: Graph) -> Graph:
     root = scalar_root(graph)
     if not root:
         message = f"`{graph.name}` has neither a loss nor a scalar output to differentiate"
-        fail("no-objective", message, help="add a line such as `loss mse(y, target)`")
+        fail("no-objective", message, help="add a line `loss name(prediction, target)`")
     reached = graph.ancestors([root])
     params = [p.name for p in graph.params if p.name in reached]
     inputs = [n.name for n in graph.inputs("input") if n.name in reached and n.dtype == "real"]

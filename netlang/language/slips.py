@@ -259,7 +259,7 @@ def _stage(slip: Slip) -> Diagnostic | None:
                 "not-a-stage",
                 f"{slip.found()} is not the application of a layer",
                 slip.span,
-                help="a stage is a name or a call, as in `x -> flatten -> dense(10)`",
+                help="a stage is a name or a call, as in `x -> name -> other(10)`",
             )
     if (
         "->" in slip.expected

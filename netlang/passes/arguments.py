@@ -173,7 +173,7 @@ class Arguments:
             span,
             label=f"{parameter.name} {tensor.describe()}",
             notes=notes,
-            help="put `flatten` before it" if flat else f"check what leads into `{title}`",
+            help="reshape it to a vector first" if flat else f"check what leads into `{title}`",
         )
 
 

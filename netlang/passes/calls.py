@@ -164,7 +164,7 @@ class Calls:
     def repeat(self, value: Value, stage: tree.Call, context: Context) -> Value:
         arguments = stage.arguments
         if len(arguments) != 2 or any(a.name for a in arguments):
-            fail("wrong-arity", "`repeat` takes a count and a layer: `repeat(3, residual(64))`", stage.span)
+            fail("wrong-arity", "`repeat` takes a count and a layer: `repeat(3, name(64))`", stage.span)
         count = self.evaluate.number(arguments[0].value, context.frame, "the count of `repeat`")
         if count != int(count) or not 0 <= count <= 100_000:
             fail(

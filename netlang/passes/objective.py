@@ -21,7 +21,7 @@ def objective(graph: Graph, groups: Mapping[str, Sequence[str]] | None = None, p
     on the example. Raises `no-loss`, `unknown-loss`, `loss-not-scalar`.
     """
     if not graph.losses:
-        fail("no-loss", f"`{graph.name}` has no loss to minimize", help="add a line such as `loss mse(y, target)`")
+        fail("no-loss", f"`{graph.name}` has no loss to minimize", help="add a line `loss name(prediction, target)`")
     nodes: dict[str, Node] = dict(graph.nodes)
     means: dict[str, str] = {}
     roots = dict(graph.objectives)

@@ -121,7 +121,7 @@ class _Reader:
                     "no-optimizer",
                     f"`train {self.net.name.id}` names no optimizer",
                     self.section.name.span,
-                    help="add a line such as `optimizer sgd(lr=0.1)`",
+                    help=f"add a line `optimizer name(...)`; there are {listing(sorted(self.module.library.names('optimizer')))}",
                 )
             return (Goal("objective", (), (), optimizer),)
         goals = []
@@ -132,7 +132,7 @@ class _Reader:
                     "no-optimizer",
                     f"nothing says how to minimize `{line.loss.id}`",
                     line.span,
-                    help="add `with sgd(lr=0.1)`",
+                    help="add `with name(...)`, an optimizer",
                 )
             goals.append(Goal(line.loss.id, (line.loss.id,), line.over, own))
         return tuple(goals)

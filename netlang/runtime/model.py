@@ -129,7 +129,7 @@ class Model:
                 "no-loss",
                 f"`{self.name}` has no loss to differentiate",
                 self.net.name.span,
-                help="add a line such as `loss mse(y, target)`",
+                help="add a line `loss name(prediction, target)`",
             )
         return graph.evolve(losses=scalars)
 
