@@ -1,0 +1,364 @@
+"""The derivation of gradients as a list of steps, each with its rule: the chain rule as a lecturer writes it down.
+
+Adjoints are derived by the pass `derive` itself, three times: as the rules give them (what a step prints first), with
+the derivatives of library functions kept as symbols, and with these derivatives in terms of the functions' values.
+For each adjoint the shorter of the last two is what the step arrives at, so `σ'(z)` stays where it is short and
+`p - y` appears where everything else cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from netlang.diagnostics import fail, listing, nearest
+from netlang.draw.adjoints import Adjoints
+from netlang.draw.element import Vocabulary, element, reduction
+from netlang.draw.formula import Adjoint, Call, Element, Formula, Symbol
+from netlang.draw.formula_text import formula_text
+from netlang.draw.matrix import NoMatrixFormError, tensor_formula
+from netlang.draw.notation import shape_label
+from netlang.draw.recognize import Templates
+from netlang.graph.expression import Reduce, reads
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int
+from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, View
+from netlang.passes.derive import PREFIX
+from netlang.passes.lift import lift
+from netlang.passes.modules import Module
+from netlang.passes.objective import objective
+
+LOSS = "L"  # what the loss is called, where no tensor of the net has that name
+LONGEST = 56  # of a formula that is written in place of an adjoint's name, in characters of text
+
+CHAIN = "the scalar chain rule"
+ACCESS = "the access turned inside out"
+VIEW = "a reshape passes its adjoint on"
+ADDED = "the contributions of all uses are added"
+REDUCED = {
+    "sum": "a sum broadcasts its adjoint",
+    "prod": "a product gives each factor the product of the others",
+    "max": "a max routes its adjoint to its first extreme",
+    "min": "a min routes its adjoint to its first extreme",
+}
+
+
+@dataclass(frozen=True)
+class Equality:
+    """`left = right`; `shape` is that of the tensor, in words."""
+
+    left: Formula
+    right: Formula
+    shape: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The adjoint of one tensor: `raw` as the rules give it, then the equal forms that lead to the last, simplest one.
+
+    `sought` is true for a tensor that the derivation was asked for.
+    """
+
+    tensor: str
+    shape: str
+    raw: Equality
+    forms: tuple[Equality, ...]
+    sought: bool
+
+    @property
+    def final(self) -> Equality:
+        return self.forms[-1] if self.forms else self.raw
+
+
+@dataclass(frozen=True)
+class Step:
+    """One equation of the network, and what it gives to the tensors that it reads.
+
+    `also` are tensors that it contributes to, whose adjoint is complete at a later step.
+    """
+
+    number: int
+    section: str
+    forward: Equality
+    places: tuple[Equality, ...]
+    rules: tuple[str, ...]
+    results: tuple[Result, ...]
+    also: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The derivatives of `objective`, which is `symbol` in the formulas, by the tensors of `gradients`."""
+
+    net: str
+    symbol: str
+    objective: str
+    functions: tuple[Equality, ...]
+    forward: tuple[tuple[str, tuple[Equality, ...]], ...]
+    steps: tuple[Step, ...]
+    gradients: tuple[Result, ...]
+
+
+def derivation(
+    graph: Graph, of: str | None = None, wrt: Sequence[str] | None = None, module: Module | None = None
+) -> Derivation:
+    """Differentiate a scalar of a network step by step.
+
+    `of` is a loss, an output or another scalar tensor (by default the only loss, or else the only output); `wrt` are
+    tensors (by default the parameters that it depends on, or the inputs of a net without parameters). `module` gives
+    the user's own functions, to be recognised as the library's are. A graph with batch statistics is lifted, and its
+    objective is the mean over the batch. Raises `no-objective`, `unknown-tensor`, `not-a-scalar`, `not-differentiable`
+    and `independent`.
+    """
+    goal = _objective(graph, of)
+    if _uses_batch(graph, goal) and not graph.lifted:
+        graph = lift(graph)
+        if graph[goal].shape:
+            named = {f"mean of {goal}": [k for k, v in graph.losses.items() if v == goal] or [goal]}
+            losses = graph.losses if goal in graph.losses.values() else {**graph.losses, goal: goal}
+            graph = objective(graph.evolve(losses=losses), named)
+            goal = graph.objectives[f"mean of {goal}"]
+    sought = _sought(graph, goal, wrt)
+    return _Writer(graph, goal, sought, Templates(module)).derivation()
+
+
+def _objective(graph: Graph, of: str | None) -> str:
+    roots = {**graph.outputs, **graph.losses}
+    if of is None:
+        choices = graph.losses or graph.outputs
+        if len(choices) != 1:
+            fail(
+                "no-objective",
+                f"`{graph.name}` has {len(choices)} {'losses' if graph.losses else 'outputs and no loss'}",
+                help=f"say which to differentiate with `--of`: {listing(choices)}",
+            )
+        of = next(iter(choices))
+    name = roots.get(of, of)
+    if name not in graph.nodes:
+        fail("unknown-tensor", f"`{graph.name}` has no tensor `{of}`", help=nearest(of, [*roots, *graph.nodes]))
+    node = graph[name]
+    if node.shape:
+        fail(
+            "not-a-scalar",
+            f"`{of}` has shape {shape_label(node.shape)}, and only a single number has a gradient",
+            node.origin.span,
+            help="reduce it, as in `sum(i) ...`, or name a scalar with `--of`",
+        )
+    return name
+
+
+def _sought(graph: Graph, goal: str, wrt: Sequence[str] | None) -> tuple[str, ...]:
+    needed = graph.ancestors([goal])
+    if wrt is None:
+        found: Iterable[Node] = [n for n in graph.params if n.name in needed]
+        found = found or [n for n in graph if isinstance(n, Input) and n.dtype == "real" and n.name in needed]
+        return tuple(n.name for n in found)
+    names = []
+    for name in wrt:
+        node = graph.outputs.get(name, name)
+        if node not in graph.nodes:
+            fail("unknown-tensor", f"`{graph.name}` has no tensor `{name}`", help=nearest(name, graph.nodes))
+        if node not in needed:
+            fail(
+                "independent",
+                f"`{goal}` does not depend on `{name}`",
+                graph[node].origin.span,
+                help=f"it depends on {listing(n.name for n in graph if n.name in needed and n.name != goal)}",
+            )
+        names.append(node)
+    return tuple(dict.fromkeys(names))
+
+
+def _uses_batch(graph: Graph, goal: str) -> bool:
+    return any(
+        isinstance(node, Equation) and isinstance(node.body, Reduce) and BATCH in dict(node.body.ranges)
+        for node in (graph[name] for name in graph.ancestors([goal]))
+    )
+
+
+class _Writer:
+    def __init__(self, graph: Graph, goal: str, sought: Sequence[str], templates: Templates) -> None:
+        self.full, self.goal, self.sought = graph, goal, sought
+        self.adjoints = Adjoints(graph, goal, sought, templates)
+        self.graph = self.adjoints.graph
+        is_loss = goal in graph.losses.values() or goal in graph.objectives.values()
+        self.symbol = LOSS if is_loss and LOSS not in graph.nodes else goal
+        labels = {node: name for name, node in graph.outputs.items() if name not in graph.nodes}
+        labels |= {f"{n}.arg{op}": f"{n}.arg{op}" for n in graph.nodes for op in ("max", "min")}
+        labels[goal] = self.symbol
+        self.words, self.raw_words = (
+            Vocabulary(g, self.symbol, self.adjoints.primal, self.adjoints.hidden, labels, self.adjoints.virtual)
+            for g in (self.adjoints.final, self.adjoints.raw)
+        )
+        self.values: dict[str, Formula] = {}
+
+    def derivation(self) -> Derivation:
+        results = {name: self.result(name) for name in self.adjoints.order}
+        steps = self.steps(results)
+        return Derivation(
+            self.full.name,
+            self.symbol,
+            self.goal,
+            tuple(self.functions()),
+            tuple(self.forward()),
+            tuple(steps),
+            tuple(results[name] for name in self.sought),
+        )
+
+    # --- forward ------------------------------------------------------------------------------------------------------
+
+    def forward(self) -> list[tuple[str, tuple[Equality, ...]]]:
+        """The equations of the network by section; parameters and inputs are not among them."""
+        sections: dict[str, list[Equality]] = {}
+        for node in self.graph.order:
+            if isinstance(node, Equation | View | Extern) and node.name not in self.words.hidden:
+                sections.setdefault(self.section(node), []).append(self.equation(node))
+        return [(title, tuple(equations)) for title, equations in sections.items()]
+
+    def section(self, node: Node) -> str:
+        scope = next((s for s in self.full.scopes if s.name == node.origin.scope), None)
+        if scope is None:
+            return ""
+        return scope.name if scope.definition == scope.name else f"{scope.name} ({scope.definition})"
+
+    def equation(self, node: Node) -> Equality:
+        shape = shape_label(node.shape)
+        left = self.words.tensor(node.name)
+        if isinstance(node, View):
+            return Equality(left, Call("reshape", (self.words.tensor(node.operand),)), shape)
+        if isinstance(node, Extern):
+            return Equality(left, Call(node.operation, tuple(map(self.words.tensor, node.inputs))), shape)
+        assert isinstance(node, Equation)
+        return self.form(left, replace(node, body=self.adjoints.recognize(node.body)), {})
+
+    def functions(self) -> list[Equality]:
+        """What the library's functions that occur in the formulas are, and their derivatives."""
+        found = []
+        for template, prime in self.adjoints.functions():
+            places = tuple(Symbol(i) for i in template.indices)
+            argument = Call(template.name, (Symbol("x"),))
+            left = Element(argument, places) if places else argument
+            found.append(Equality(left, element(template.body, self.words)))
+            if prime is not None:
+                words = self.adjoints.function_words(self.words, template)
+                found.append(Equality(Call(template.name, (Symbol("x"),), True), element(prime, words)))
+        return found
+
+    # --- adjoints -----------------------------------------------------------------------------------------------------
+
+    def result(self, name: str) -> Result:
+        node = self.adjoints.raw[PREFIX + name]
+        shape = shape_label(node.shape)
+        left = Adjoint(self.symbol, self.words.label(name))
+        sought = name in self.sought
+        if isinstance(node, View):
+            right: Formula = Call("reshape", (self.words.tensor(node.operand),))
+            return Result(name, shape, Equality(left, right, shape), (), sought)
+        assert isinstance(node, Equation)
+        raw = Equality(_element(left, node), element(self.raw_words.written_out(node.body), self.raw_words), shape)
+        forms: list[Equality] = []
+        local, final = self.adjoints.local[name], self.adjoints.final[PREFIX + name]
+        assert isinstance(final, Equation)
+        for body, values in ((local, {}), (final.body, self.values)):
+            form = self.form(left, replace(final, body=body), values)
+            if len(formula_text(form.right)) > LONGEST and values:
+                form = self.form(left, final, {})
+            if form.right not in [f.right for f in (raw, *forms)]:
+                forms.append(form)
+        last = forms[-1] if forms else raw
+        if not isinstance(last.left, Element) and len(formula_text(last.right)) <= LONGEST:
+            self.values[PREFIX + name] = last.right
+        return Result(name, shape, raw, tuple(forms), sought)
+
+    def form(self, left: Formula, node: Equation, values: Mapping[str, Formula]) -> Equality:
+        """An equation in matrix notation where it has one, else in index notation."""
+        shape = shape_label(node.shape)
+        try:
+            return Equality(left, tensor_formula(node.body, node.extents, self.words, values), shape)
+        except NoMatrixFormError:
+            return Equality(_element(left, node), element(node.body, self.words), shape)
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def steps(self, results: Mapping[str, Result]) -> list[Step]:
+        active = self.adjoints.active
+        visible = [n for n in reversed(self.graph.order) if n.name in active and n.name not in self.words.hidden]
+        readers: dict[str, list[str]] = {}  # of each tensor, last first
+        for node in visible:
+            for operand in self.reads(node):
+                readers.setdefault(operand, []).append(node.name)
+        steps: list[Step] = []
+        for node in visible:
+            operands = [o for o in self.reads(node) if o in results]
+            done = [o for o in operands if readers[o][-1] == node.name]
+            if not operands:
+                continue
+            rules = self.rules(node)
+            if any(len(readers[o]) > 1 for o in done):
+                rules.append(ADDED)
+            steps.append(
+                Step(
+                    len(steps) + 1,
+                    self.section(node),
+                    self.equation(node),
+                    tuple(self.places(node)),
+                    tuple(rules),
+                    tuple(results[o] for o in done),
+                    tuple(self.words.label(o) for o in operands if o not in done),
+                )
+            )
+        return steps
+
+    def group(self, node: Node) -> list[Node]:
+        """The node and the hidden nodes that it is written with."""
+        found = [node]
+        for part in found:
+            found += [self.graph[o] for o in part.operands if o in self.words.hidden and self.graph[o] not in found]
+        return found
+
+    def reads(self, node: Node) -> list[str]:
+        """The tensors that a step's equation reads and gives adjoints to."""
+        names = [o for part in self.group(node) for o in part.operands]
+        return [n for n in dict.fromkeys(names) if n in self.adjoints.wanted and n not in self.words.hidden]
+
+    def rules(self, node: Node) -> list[str]:
+        found: dict[str, None] = {}
+        for part in self.group(node):
+            if isinstance(part, View):
+                found[VIEW] = None
+            if not isinstance(part, Equation):
+                continue
+            body = part.body
+            if isinstance(body, Reduce):
+                found[REDUCED[body.op]] = None
+                body = body.body
+            variables = [r for r in reads(body) if r.tensor in self.adjoints.wanted]
+            if not isinstance(part.body, Reduce) or any(r != body for r in variables):
+                found[CHAIN] = None
+            if any(not _is_plain(r.indices, part) for r in variables):
+                found[ACCESS] = None
+        return list(found)
+
+    def places(self, node: Node) -> list[Equality]:
+        """The places of the extremes that a max or min in the step routes to."""
+        found = []
+        for part in self.group(node):
+            for op in ("max", "min"):
+                chosen = self.adjoints.raw.nodes.get(f"{part.name}.arg{op}")
+                if isinstance(chosen, Equation) and isinstance(chosen.body, Reduce) and isinstance(part, Equation):
+                    left = _element(Symbol(self.words.label(chosen.name)), chosen)
+                    found.append(Equality(left, reduction(chosen.body, self.words), shape_label(chosen.shape)))
+        return found
+
+
+def _is_plain(indices: Sequence[Int], node: Equation) -> bool:
+    """True for a read at all the indices of the equation, which needs no solving."""
+    bound = {**node.extents, **(dict(node.body.ranges) if isinstance(node.body, Reduce) else {})}
+    bare = [place.index for place in indices]
+    names = [place.name for place in bare if place is not None]
+    return len(names) == len(indices) == len(set(names)) and set(names) == bound.keys()
+
+
+def _element(base: Formula, node: Equation) -> Formula:
+    places = tuple(Symbol(i) for i in node.indices)
+    return Element(base, places) if places else base

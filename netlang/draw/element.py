@@ -1,0 +1,309 @@
+"""Equations in index notation: every expression of the graph as a formula over elements of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from netlang.draw.formula import (
+    Adjoint,
+    Bracket,
+    Call,
+    Cases,
+    Element,
+    Floor,
+    Formula,
+    Fraction,
+    Logic,
+    Number,
+    Reduction,
+    Relation,
+    Symbol,
+    fraction,
+    power,
+    product,
+    signed,
+    total,
+)
+from netlang.draw.notation import is_guard
+from netlang.draw.signs import row_sign
+from netlang.graph import integer
+from netlang.graph.expression import (
+    ONE,
+    ZERO,
+    All,
+    Any,
+    Apply,
+    AtLeastZero,
+    Compare,
+    Condition,
+    Const,
+    Expr,
+    IsZero,
+    Not,
+    Read,
+    Reduce,
+    Select,
+    Whole,
+    bound_indices,
+    every,
+    free_indices,
+    fresh,
+    mul,
+    negate,
+    rewrite,
+    substitute,
+)
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Atom, Fetch, Index, Int, Modulo, Size, index
+from netlang.graph.nodes import Equation
+
+
+@dataclass(frozen=True)
+class Virtual:
+    """A tensor that is named for the reader only: a library function of a tensor, or its derivative there."""
+
+    function: str
+    tensor: str
+    prime: bool = False
+    pointwise: bool = True
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the tensors of a graph are called.
+
+    `adjoints` gives for the node of an adjoint the node that it is the adjoint of; `hidden` nodes are written out where
+    they are read; `labels` are names to print instead of the nodes' own.
+    """
+
+    graph: Graph
+    objective: str
+    adjoints: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    virtual: Mapping[str, Virtual] = field(default_factory=dict)
+
+    def tensor(self, name: str) -> Formula:
+        """The formula of a whole tensor."""
+        if name in self.virtual:
+            made = self.virtual[name]
+            return Call(made.function, (self.tensor(made.tensor),), made.prime)
+        if name in self.adjoints:
+            return Adjoint(self.objective, self.label(self.adjoints[name]))
+        return Symbol(self.label(name))
+
+    def label(self, name: str) -> str:
+        return self.labels.get(name, name)
+
+    def definition(self, access: Read) -> Expr | None:
+        """What a hidden tensor is at the place where it is read; None for one that is not hidden."""
+        node = self.graph.nodes.get(access.tensor) if access.tensor in self.hidden else None
+        if not isinstance(node, Equation):
+            return None
+        body = node.body
+        places = dict(zip(node.indices, access.indices, strict=True))
+        used = {name for place in access.indices for name in place.indices()}
+        if isinstance(body, Reduce) and used & bound_indices(body).keys():
+            renamed: dict[str, str] = {}
+            for name, _ in body.ranges:
+                renamed[name] = fresh(name, [*used, *renamed.values()])
+            moves = {old: index(new) for old, new in renamed.items()}
+            ranges = tuple((renamed[name], extent) for name, extent in body.ranges)
+            body = Reduce(body.op, ranges, substitute(body.body, moves))
+        return substitute(body, places)
+
+    def written_out(self, body: Expr) -> Expr:
+        """The body with its hidden parts that have no reduction in their place."""
+
+        def change(e: Expr) -> Expr | None:
+            hidden = self.definition(e) if isinstance(e, Read) else None
+            return None if hidden is None or isinstance(hidden, Reduce) else self.written_out(hidden)
+
+        return rewrite(body, change)
+
+
+def element(e: Expr, words: Vocabulary) -> Formula:
+    """The formula of one element."""
+    if isinstance(e, Const):
+        return Number(e.value)
+    if isinstance(e, Whole):
+        return integer_formula(e.value, words)
+    if isinstance(e, Read):
+        return _read(e, words)
+    if isinstance(e, Select):
+        return _select(e, words)
+    if isinstance(e, Reduce):
+        return reduction(e, words)
+    assert isinstance(e, Apply)
+    args = tuple(element(a, words) for a in e.args)
+    if e.op == "add":
+        return total(args)
+    if e.op == "mul":
+        return quotient(e, words)
+    if e.op == "pow":
+        return powered(e, args)
+    return function(e.op, args)
+
+
+def function(row: str, args: tuple[Formula, ...]) -> Formula:
+    """A scalar function of the table, by its sign where it is conventionally written with one."""
+    if row == "constant":
+        return args[0]
+    sign = row_sign(row)
+    return Call(sign, args) if sign else Call(row, args, row=True)
+
+
+def powered(e: Apply, args: tuple[Formula, ...]) -> Formula:
+    exponent = e.args[1]
+    if not isinstance(exponent, Const):
+        return Call("pow", args, row=True)
+    if exponent.value < 0:
+        return fraction(Number(1), power(args[0], -exponent.value))
+    return power(args[0], exponent.value)
+
+
+def quotient(e: Apply, words: Vocabulary) -> Formula:
+    """A product, its negative powers under a fraction bar."""
+    over: list[Formula] = []
+    under: list[Formula] = []
+    for factor in e.args:
+        if isinstance(factor, Apply) and factor.op == "pow" and _is_negative_power(factor):
+            assert isinstance(factor.args[1], Const)
+            under.append(power(element(factor.args[0], words), -factor.args[1].value))
+        else:
+            over.append(element(factor, words))
+    return fraction(product(over), product(under))
+
+
+def _is_negative_power(e: Apply) -> bool:
+    return isinstance(e.args[1], Const) and e.args[1].value < 0
+
+
+def _read(e: Read, words: Vocabulary) -> Formula:
+    hidden = words.definition(e)
+    if hidden is not None:
+        return element(hidden, words)
+    places = tuple(integer_formula(i, words) for i in e.indices)
+    made = words.virtual.get(e.tensor)
+    if made is not None and made.pointwise:
+        return Call(made.function, (_at(words.tensor(made.tensor), places),), made.prime)
+    return _at(words.tensor(e.tensor), places)
+
+
+def _at(base: Formula, places: tuple[Formula, ...]) -> Formula:
+    return Element(base, places) if places else base
+
+
+def _select(e: Select, words: Vocabulary) -> Formula:
+    then = element(e.then, words)
+    if isinstance(e.otherwise, Const) and is_padding(e, words):
+        return then
+    if e.otherwise == ZERO:
+        mark = Bracket(statement(e.condition, words))
+        sign, rest = signed(then)
+        marked: Formula = mark if e.then == ONE or rest == Number(1) else product([rest, mark])
+        return marked if sign > 0 else product([Number(-1), marked])
+    if e.then == ZERO:
+        return _select(Select(negate(e.condition), e.otherwise, ZERO), words)
+    return Cases(statement(e.condition, words), then, element(e.otherwise, words))
+
+
+def is_padding(e: Select, words: Vocabulary) -> bool:
+    """True for a guard that only keeps a read inside its tensor; outside it counts as 0, or never wins."""
+    return is_guard(words.graph, e) and isinstance(e.otherwise, Const) and e.otherwise.value in (0.0, *_ENDS)
+
+
+_ENDS = (float("inf"), float("-inf"))
+
+
+def reduction(e: Reduce, words: Vocabulary) -> Formula:
+    """A reduction with its ranges; one over a single place is its body."""
+    ranges = tuple((name, integer_formula(extent, words)) for name, extent in e.ranges if extent != integer.ONE)
+    single = {name: integer.ZERO for name, extent in e.ranges if extent == integer.ONE}
+    body = substitute(e.body, single)
+    if e.op == "sum":
+        outside, body = _outside(body, {name for name, _ in ranges})
+        if outside:
+            inner = reduction(Reduce("sum", tuple((n, x) for n, x in e.ranges if n not in single), body), words)
+            return product([*(element(o, words) for o in outside), inner])
+    if not ranges and not e.op.startswith("arg"):
+        return element(body, words)
+    return Reduction(e.op, ranges, element(body, words))
+
+
+def _outside(body: Expr, bound: set[str]) -> tuple[list[Expr], Expr]:
+    """What a sum does not depend on, taken out of it: signs, and conditions on other indices."""
+    if isinstance(body, Select) and body.otherwise == ZERO:
+        conditions = body.condition.parts if isinstance(body.condition, All) else (body.condition,)
+        free = [c for c in conditions if not free_indices(c) & bound]
+        if free and len(free) < len(conditions):
+            left = every(c for c in conditions if c not in free)
+            outside, inner = _outside(Select(left, body.then, ZERO), bound)
+            return [*outside, Select(every(free), ONE, ZERO)], inner
+        outside, inner = _outside(body.then, bound)
+        return outside, Select(body.condition, inner, ZERO)
+    if isinstance(body, Const) and body.value == -1:
+        return [body], ONE
+    if isinstance(body, Apply) and body.op == "mul" and isinstance(body.args[0], Const) and body.args[0].value < 0:
+        return [body.args[0]], mul(*body.args[1:])
+    return [], body
+
+
+# --- integers and statements -----------------------------------------------------------------------------------------
+
+
+def integer_formula(value: Int, words: Vocabulary) -> Formula:
+    terms: list[Formula] = []
+    for monomial, c in value.terms:
+        terms.append(product([Number(float(c)), *(_atom(a, words) for a in monomial)]))
+    constants = [t for t in terms if isinstance(t, Number)]
+    return total([*(t for t in terms if not isinstance(t, Number)), *constants])
+
+
+def _atom(atom: Atom, words: Vocabulary) -> Formula:
+    if isinstance(atom, Index | Size):
+        return Symbol(atom.name)
+    if isinstance(atom, Fetch):
+        return _at(Symbol(words.label(atom.tensor)), tuple(integer_formula(i, words) for i in atom.indices))
+    if isinstance(atom, Modulo):
+        return Relation("mod", integer_formula(atom.value, words), Number(float(atom.divisor)))
+    assert isinstance(atom, integer.Floor)
+    return Floor(Fraction(integer_formula(atom.value, words), Number(float(atom.divisor))))
+
+
+def statement(c: Condition, words: Vocabulary) -> Formula:
+    """A condition in words and relations, sides of a comparison with what is positive on either."""
+    if isinstance(c, IsZero):
+        return _equality("=", c.value, words)
+    if isinstance(c, AtLeastZero):
+        low, high = _sides(c.value)
+        return Relation("<=", integer_formula(low, words), integer_formula(high, words))
+    if isinstance(c, Compare):
+        left, right = element(c.left, words), element(c.right, words)
+        if isinstance(left, Number) and c.op in ("<", "<="):  # z > 0 is how a mask is written
+            return Relation({"<": ">", "<=": ">="}[c.op], right, left)
+        return Relation({"==": "="}.get(c.op, c.op), left, right)
+    if isinstance(c, Not):
+        if isinstance(c.part, IsZero):
+            return _equality("!=", c.part.value, words)
+        if isinstance(c.part, Compare):
+            opposite = {"<": "<=", "<=": "<"}.get(c.part.op)
+            if opposite is not None:
+                return statement(Compare(opposite, c.part.right, c.part.left), words)
+        return Logic("not", (statement(c.part, words),))
+    if isinstance(c, All):
+        return Logic("and", tuple(statement(p, words) for p in c.parts))
+    assert isinstance(c, Any)
+    return Logic("or", tuple(statement(p, words) for p in c.parts))
+
+
+def _equality(op: str, value: Int, words: Vocabulary) -> Formula:
+    low, high = _sides(value)
+    return Relation(op, integer_formula(high, words), integer_formula(low, words))
+
+
+def _sides(value: Int) -> tuple[Int, Int]:
+    """What is subtracted and what is added in a value compared with zero."""
+    low = Int({m: k for m, k in value.terms if k < 0})
+    return -low, value - low

@@ -1,0 +1,296 @@
+"""Recognition of the functions of the library, and of the user's file, in expressions: `e^s[i] / sum(j) e^s[j]` is
+`softmax(s)[i]`.
+
+Every `fn` of one tensor is elaborated as a template, and unified with parts of an expression. No function is named
+here: whatever the text defines can be recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from netlang.diagnostics import NetlangError
+from netlang.draw.signs import row_sign
+from netlang.graph.expression import (
+    Apply,
+    Compare,
+    Condition,
+    Const,
+    Expr,
+    Read,
+    Reduce,
+    integers,
+    mul,
+    parts,
+    power,
+    reads,
+    rename_tensors,
+    rewrite,
+    substitute,
+    walk,
+)
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int, index
+from netlang.graph.nodes import Equation
+from netlang.language.tree import Definition
+from netlang.passes.algebra import cost, expand
+from netlang.passes.elaborate import elaborate
+from netlang.passes.modules import Module, module_from_text, standard_library
+from netlang.passes.stabilize import stabilize
+
+ARGUMENT = "x"  # the tensor of a template
+_NET = "net Template:\n    input {input}\n    y = {function}({argument})\n    output y\n"
+
+
+@dataclass(frozen=True)
+class Template:
+    """A function of the tensor `x`: its value at `indices` is `body`, where reductions are nested.
+
+    `name` is the sign that the function is conventionally written with, else its name. `stable` is the body after the
+    pass `stabilize`, for functions of one number.
+    """
+
+    name: str
+    indices: tuple[str, ...]
+    body: Expr
+    stable: Expr
+
+    @property
+    def is_pointwise(self) -> bool:
+        return not self.indices
+
+
+class Templates:
+    """The functions that can be recognised, elaborated on first use."""
+
+    def __init__(self, module: Module | None = None) -> None:
+        library = standard_library()
+        self.module = module or Module("", {}, library)
+        own = [d for d in self.module.definitions.values() if d.kind == "fn"]
+        known = {d.name.id for d in own}
+        shared = [library.find("callable", n) for n in library.names("callable") if n not in known]
+        self.functions = [d for d in (*own, *shared) if d is not None and d.kind == "fn" and _takes_one(d)]
+        self.made: dict[tuple[int, ...], list[Template]] = {}
+
+    def pointwise(self) -> list[Template]:
+        """The functions of one number, those with the larger bodies first."""
+        return self._of(())
+
+    def of_shape(self, shape: Sequence[Int]) -> list[Template]:
+        """The functions of a whole tensor of the shape; none where an extent is known at run time only."""
+        if not shape or not all(extent.is_constant for extent in shape):
+            return []
+        return self._of(tuple(extent.constant for extent in shape))
+
+    def _of(self, shape: tuple[int, ...]) -> list[Template]:
+        if shape not in self.made:
+            found = [self._template(d, shape) for d in self.functions if (d.parameters[0].dims is None) == (not shape)]
+            self.made[shape] = sorted((t for t in found if t is not None), key=lambda t: -cost(t.body))
+        return self.made[shape]
+
+    def _template(self, definition: Definition, shape: tuple[int, ...]) -> Template | None:
+        name = definition.name.id
+        declared = ARGUMENT + (f"[{', '.join(map(str, shape))}]" if shape else "")
+        try:
+            net = module_from_text(_NET.format(input=declared, function=name, argument=ARGUMENT)).own[0]
+            graph = elaborate(Module(name, self.module.definitions, self.module.library), net)
+        except NetlangError:  # the function does not take such a tensor
+            return None
+        result = graph[next(iter(graph.outputs.values()))]
+        if not isinstance(result, Equation):
+            return None
+        body = _nested(graph, result.body)
+        stable = stabilize(graph.prune([result.name]))[result.name]
+        assert isinstance(stable, Equation)
+        sign = None
+        if isinstance(stable.body, Apply) and all(isinstance(a, Read) for a in stable.body.args):
+            sign = row_sign(stable.body.op)
+        if isinstance(body, Read | Const):
+            return None
+        return Template(sign or name, result.indices, body, stable.body)
+
+
+def _takes_one(definition: Definition) -> bool:
+    first, *rest = definition.parameters or (None,)
+    return first is not None and first.default is None and all(p.default is not None for p in rest)
+
+
+def _nested(graph: Graph, body: Expr) -> Expr:
+    """The body with every other equation written out."""
+
+    def change(e: Expr) -> Expr | None:
+        node = graph.nodes.get(e.tensor) if isinstance(e, Read) else None
+        if not isinstance(node, Equation):
+            return None
+        assert isinstance(e, Read)
+        return _nested(graph, substitute(node.body, dict(zip(node.indices, e.indices, strict=True))))
+
+    return rewrite(body, change)
+
+
+# --- unification -----------------------------------------------------------------------------------------------------
+
+Definitions = Callable[[Read], Expr | None]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The values of a template's indices, and what its argument stands for."""
+
+    places: Mapping[str, Int]
+    argument: Expr | None = None
+
+
+class Unifier:
+    """Unifies templates with expressions; `definition` gives what a tensor is where it is read."""
+
+    def __init__(self, definition: Definitions) -> None:
+        self.definition = definition
+
+    def match(self, pattern: Expr | Condition, e: Expr | Condition, known: Binding) -> Iterator[Binding]:
+        if isinstance(pattern, Read) and pattern.tensor == ARGUMENT and not pattern.indices:
+            if isinstance(e, Expr) and known.argument in (None, e):
+                yield Binding(known.places, e)
+            return
+        if isinstance(pattern, Apply) and pattern.op == "mul" and isinstance(e, Apply) and e.op == "add":
+            yield from self._scaled(pattern, e, known)  # -(a + b) is kept as -a - b
+            return
+        if isinstance(pattern, Reduce) and isinstance(e, Read):
+            body = self.definition(e)
+            if isinstance(body, Reduce):
+                yield from self.match(pattern, body, known)
+            return
+        if type(pattern) is not type(e) or _label(pattern) != _label(e):
+            return
+        if isinstance(pattern, Reduce):
+            yield from self._reductions(pattern, cast(Reduce, e), known)
+            return
+        places = _integers(integers(pattern), integers(e), known.places)
+        if places is None:
+            return
+        known = Binding(places, known.argument)
+        inner, outer = parts(pattern), parts(e)
+        if isinstance(pattern, Apply) and pattern.op in ("add", "mul"):
+            for found, rest in self.factors(inner, list(outer), known):
+                if not rest:
+                    yield found
+        elif len(inner) == len(outer):
+            yield from self._each(inner, outer, known)
+
+    def _scaled(self, pattern: Apply, e: Expr, known: Binding) -> Iterator[Binding]:
+        """A constant times the argument, where the expression is a sum."""
+        if len(pattern.args) == 2 and isinstance(pattern.args[0], Const):
+            yield from self.match(pattern.args[1], expand(mul(power(pattern.args[0], -1), e)) or e, known)
+
+    def _reductions(self, pattern: Reduce, e: Reduce, known: Binding) -> Iterator[Binding]:
+        if [n for _, n in pattern.ranges] != [n for _, n in e.ranges]:
+            return
+        bound = {a: index(b) for (a, _), (b, _) in zip(pattern.ranges, e.ranges, strict=True)}
+        for found in self.match(pattern.body, e.body, Binding({**known.places, **bound}, known.argument)):
+            yield Binding({k: v for k, v in found.places.items() if k not in bound}, found.argument)
+
+    def _each(
+        self, patterns: Sequence[Expr | Condition], found: Sequence[Expr | Condition], known: Binding
+    ) -> Iterator[Binding]:
+        if not patterns:
+            yield known
+            return
+        for binding in self.match(patterns[0], found[0], known):
+            yield from self._each(patterns[1:], found[1:], binding)
+
+    def factors(
+        self, patterns: Sequence[Expr | Condition], found: list[Expr | Condition], known: Binding
+    ) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
+        """Each pattern with a different part, in any order; gives the parts left over too."""
+        if not patterns:
+            yield known, found
+            return
+        for k, e in enumerate(found):
+            for binding in self.match(patterns[0], e, known):
+                yield from self.factors(patterns[1:], found[:k] + found[k + 1 :], binding)
+
+
+def _label(e: Expr | Condition) -> str | float:
+    if isinstance(e, Read):
+        return e.tensor
+    if isinstance(e, Const):
+        return e.value
+    return e.op if isinstance(e, Apply | Compare | Reduce) else ""
+
+
+def _integers(patterns: Sequence[Int], found: Sequence[Int], places: Mapping[str, Int]) -> Mapping[str, Int] | None:
+    if len(patterns) != len(found):
+        return None
+    known = dict(places)
+    for pattern, value in zip(patterns, found, strict=True):
+        if pattern.index is not None and known.setdefault(pattern.index.name, value) == value:
+            continue
+        if pattern.substitute(known) != value:
+            return None
+    return known
+
+
+# --- in expressions --------------------------------------------------------------------------------------------------
+
+Named = Callable[[Template, str], str]
+
+
+class Recognizer:
+    """Replaces what a function gives by reads of a tensor with a name for the reader.
+
+    `named` makes the name of that tensor from the function and the tensor that it is applied to.
+    """
+
+    def __init__(self, templates: Templates, graph: Graph, named: Named) -> None:
+        self.templates, self.graph, self.named = templates, graph, named
+        self.unify = Unifier(self._definition)
+
+    def _definition(self, access: Read) -> Expr | None:
+        node = self.graph.nodes.get(access.tensor)
+        if not isinstance(node, Equation):
+            return None
+        return substitute(node.body, dict(zip(node.indices, access.indices, strict=True)))
+
+    def recognized(self, e: Expr) -> Expr:
+        if not any(isinstance(part, Apply) for part in walk(e)):
+            return e
+        return rewrite(e, self._change)
+
+    def function_of(self, node: Equation) -> tuple[Template, Expr] | None:
+        """The function of one number that the equation applies to each element of a tensor, and that element."""
+        for template in self.templates.pointwise():
+            for found in self.unify.match(template.body, node.body, Binding({})):
+                if found.argument is not None and not isinstance(found.argument, Const):
+                    return template, found.argument
+        return None
+
+    def _change(self, e: Expr) -> Expr | None:
+        if not isinstance(e, Apply):
+            return None
+        for template in self.templates.pointwise():
+            for found, rest in self._instances(template.body, e):
+                if isinstance(found.argument, Read):
+                    name = self.named(template, found.argument.tensor)
+                    return self._with_rest(e, Read(name, found.argument.indices), rest)
+        for tensor in dict.fromkeys(access.tensor for access in reads(e)):
+            node = self.graph.nodes.get(tensor)
+            for template in self.templates.of_shape(node.shape) if node is not None else ():
+                body = rename_tensors(template.body, {ARGUMENT: tensor})
+                for found, rest in self._instances(body, e):
+                    places = tuple(found.places[i] for i in template.indices if i in found.places)
+                    if len(places) == len(template.indices):
+                        return self._with_rest(e, Read(self.named(template, tensor), places), rest)
+        return None
+
+    def _instances(self, pattern: Expr, e: Apply) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
+        """The ways to see the expression, or some factors of a product, as the template."""
+        if isinstance(pattern, Apply) and pattern.op == "mul" == e.op:
+            yield from self.unify.factors(pattern.args, list(e.args), Binding({}))
+        else:
+            for found in self.unify.match(pattern, e, Binding({})):
+                yield found, []
+
+    def _with_rest(self, e: Apply, made: Read, rest: list[Expr | Condition]) -> Expr:
+        return mul(made, *cast(list[Expr], rest)) if e.op == "mul" else made
