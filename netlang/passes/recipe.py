@@ -117,11 +117,12 @@ class _Reader:
     def goals(self, minimized: list[tree.Minimize], optimizer: Applied | None) -> tuple[Goal, ...]:
         if not minimized:
             if optimizer is None:
+                known = listing(sorted(self.module.library.names("optimizer")))
                 fail(
                     "no-optimizer",
                     f"`train {self.net.name.id}` names no optimizer",
                     self.section.name.span,
-                    help=f"add a line `optimizer name(...)`; there are {listing(sorted(self.module.library.names('optimizer')))}",
+                    help=f"add a line `optimizer name(...)`; there are {known}",
                 )
             return (Goal("objective", (), (), optimizer),)
         goals = []
