@@ -1,7 +1,18 @@
 """From text to syntax tree and back: the parser, the tree, the formatter."""
 
-from netlang.language.formatter import format
+from netlang.diagnostics import Source
 from netlang.language.notation import expression_text
 from netlang.language.parser import Entry, decode, index_definitions, parse, parse_definition
 
 __all__ = ["Entry", "decode", "expression_text", "format", "index_definitions", "parse", "parse_definition"]
+
+
+def format(source: Source) -> str:
+    """The text of a file in the canonical layout; its tree is the same.
+
+    Four spaces for each level, one blank line between definitions, at most one inside them, lines of up to 100
+    characters; comments stay where they are. Raises `NetlangError` where the file does not parse.
+    """
+    from netlang.language import formatter  # few commands need it
+
+    return formatter.format(source)

@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,7 +42,10 @@ def table() -> Table:
     """The table of the grammar that comes with this package."""
     grammar = _grammar_text()
     key = hashlib.sha256(f"{_FORMAT}\n{grammar}".encode()).hexdigest()[:24]
-    path = _cache_folder() / f"grammar-{key}.json"
+    try:
+        path = _cache_folder() / f"grammar-{key}.json"
+    except RuntimeError:  # a user without a home
+        return _compile(grammar)
     found = _read(path)
     if found is None:
         found = _compile(grammar)
@@ -99,13 +101,14 @@ def _compile(grammar: str) -> Table:
 
 
 def _cache_folder() -> Path:
-    chosen = os.environ.get("NETLANG_CACHE")
-    if chosen:
+    """The folder that the compiled kernels are kept in too."""
+    if chosen := os.environ.get("NETLANG_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or tempfile.gettempdir()) / "netlang"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~").expanduser() / ".cache") / "netlang"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "netlang" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "netlang"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netlang"
 
 
 def _read(path: Path) -> Table | None:
@@ -119,9 +122,8 @@ def _read(path: Path) -> Table | None:
 
 def _write(path: Path, found: Table) -> None:
     data = dataclasses.asdict(found)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, separators=(",", ":"))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
         os.replace(temporary, path)
