@@ -9,6 +9,7 @@ from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
 from netlang.graph.verify import verify
 from netlang.passes.derive import derive
+from netlang.passes.hoist import hoist
 from netlang.passes.lift import lift
 from netlang.passes.objective import objective
 from netlang.passes.prune import prune
@@ -58,6 +59,7 @@ PASSES: tuple[Pass, ...] = (
     Pass("objective", _objective, optional=False),
     Pass("derive", _derive, optional=False),
     Pass("simplify", lambda graph, options: simplify(graph, options.keep)),
+    Pass("hoist", lambda graph, options: hoist(graph, options.keep)),
     Pass("share", lambda graph, _: share(graph)),
     Pass("prune", lambda graph, options: prune(graph, [*graph.roots, *options.keep])),
 )

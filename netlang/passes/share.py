@@ -22,6 +22,7 @@ from netlang.graph.expression import (
     integers,
     mul,
     parts,
+    reads,
     rename_tensors,
     rewrite,
     substitute,
@@ -108,10 +109,10 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 
 def _reuse(graph: Graph) -> Graph:
     """Replace subexpressions that are other nodes' bodies."""
-    patterns: dict[str, list[Equation]] = {}
+    patterns: dict[str, list[Equation]] = {}  # by a tensor that they read
     for node in graph:
         if isinstance(node, Equation) and node.dtype == "real" and _is_pattern(node):
-            patterns.setdefault(_signature(node.body), []).append(node)
+            patterns.setdefault(reads(node.body)[0].tensor, []).append(node)
     if not patterns:
         return graph
     changed = False
@@ -145,26 +146,17 @@ def _is_pattern(node: Equation) -> bool:
     if isinstance(node.body, Reduce | Select) or not is_expensive(node.body):
         return False
     bare = {place.index.name for e in walk(node.body) if isinstance(e, Read) for place in e.indices if place.index}
-    return bare >= set(node.indices)
-
-
-def _signature(e: Expr) -> str:
-    """What an expression and its instances at other places have in common."""
-    return ",".join(sorted({f"{part.op}" for part in walk(e) if isinstance(part, Apply) and part.op not in _CHEAP}))
+    return bool(reads(node.body)) and bare >= set(node.indices)
 
 
 def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]]) -> Expr:
-    used = {part.op for part in walk(e) if isinstance(part, Apply)}
-    known = [
-        node
-        for signature, nodes in patterns.items()
-        if set(signature.split(",")) - {""} <= used
-        for node in nodes
-        if node.name != own
-    ]
+    if not is_expensive(e):
+        return e
+    tensors = dict.fromkeys(found.tensor for found in reads(e))
+    known = [node for tensor in tensors for node in patterns.get(tensor, ()) if node.name != own]
 
     def change(part: Expr) -> Expr | None:
-        if not isinstance(part, Apply):
+        if not isinstance(part, Apply) or not is_expensive(part):
             return None
         for node in known:
             found = _instance(part, node)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeGuard
 
 from netlang.graph.expression import (
     FALSE,
@@ -58,17 +59,19 @@ Extents = Mapping[str, Int]
 Known = dict[tuple[Expr, tuple[tuple[str, ...], tuple[Int, ...]]], Expr]
 
 
-def simplify(graph: Graph, keep: Iterable[str] = ()) -> Graph:
+def simplify(graph: Graph, keep: Iterable[str] = (), *, for_reading: bool = False) -> Graph:
     """The graph with simple equations. Roots and the nodes in `keep` stay nodes of their own.
 
-    `constant` (see `stabilize`) is dropped, so the pass runs after `derive`.
+    `constant` (see `stabilize`) is dropped, so the pass runs after `derive`. With `for_reading`, multiples of a tensor
+    are written out in every equation that reads them, also where that costs a multiplication for each element:
+    `dL/dW = 2 q x'`, not `d x'` with `d = 2 q`.
     """
     fixed = {*graph.roots, *keep}
     simple: Known = {}
     for _ in range(_ROUNDS):
         before = graph
         graph = graph.evolve([_simple_node(node, simple) for node in graph])
-        graph = _inlined(graph, fixed)
+        graph = _inlined(graph, fixed, for_reading)
         if graph.nodes == before.nodes:
             break
     return _without_copies(graph)
@@ -229,7 +232,7 @@ def _merged_guards(e: Apply) -> Expr:
 # --- between equations -----------------------------------------------------------------------------------------------
 
 
-def _inlined(graph: Graph, fixed: set[str]) -> Graph:
+def _inlined(graph: Graph, fixed: set[str], for_reading: bool) -> Graph:
     """Bodies written into the equations that read them; nodes that nothing reads any more are gone."""
     table: dict[str, Node] = dict(graph.nodes)
     users = graph.users
@@ -238,7 +241,7 @@ def _inlined(graph: Graph, fixed: set[str]) -> Graph:
         if isinstance(now, View):
             table[node.name] = _base_view(now, table)
         elif isinstance(now, Equation):
-            table[node.name] = _with_bodies(now, table, users, fixed)
+            table[node.name] = _with_bodies(now, table, users, fixed, for_reading)
     read = {operand for node in table.values() for operand in node.operands}
     gone = {
         name
@@ -270,14 +273,20 @@ def _copied(node: Equation) -> str | None:
 
 
 def _with_bodies(
-    user: Equation, table: Mapping[str, Node], users: Mapping[str, tuple[str, ...]], fixed: set[str]
+    user: Equation,
+    table: Mapping[str, Node],
+    users: Mapping[str, tuple[str, ...]],
+    fixed: set[str],
+    for_reading: bool,
 ) -> Equation:
     for variable in reads(user.body):
         node = table[variable.tensor]
         body: Expr
         if isinstance(node, View) and node.shape == table[node.operand].shape:
             body = Read(node.operand, variable.indices)
-        elif isinstance(node, Equation) and _goes_into(node, variable, user, users, fixed):
+        elif isinstance(node, Equation) and (
+            (for_reading and _is_scaling(node.body)) or _goes_into(node, variable, user, table, users, fixed)
+        ):
             body = substitute(node.body, dict(zip(node.indices, variable.indices, strict=True)))
         else:
             continue
@@ -292,7 +301,12 @@ def _with_body(e: Expr, variable: Read, body: Expr) -> Expr:
 
 
 def _goes_into(
-    node: Equation, variable: Read, user: Equation, users: Mapping[str, tuple[str, ...]], fixed: set[str]
+    node: Equation,
+    variable: Read,
+    user: Equation,
+    table: Mapping[str, Node],
+    users: Mapping[str, tuple[str, ...]],
+    fixed: set[str],
 ) -> bool:
     if isinstance(node.body, Reduce) or node.dtype != "real" or node.name in node.operands or node.name == user.name:
         return False
@@ -300,9 +314,12 @@ def _goes_into(
         return True
     if isinstance(user.body, Reduce):
         return False  # a product of reads stays one
-    if _is_scaling(node.body):
-        return True
-    if node.name in fixed or len(users[node.name]) > 1 or cost(node.body) + cost(user.body) > _LARGEST:
+    if node.name in fixed:
+        return False
+    if _is_scaling(node.body) and all(_is_elementwise(table[name]) for name in users[node.name]):
+        # a division for each element is not worth a node less
+        return _is_bijection(variable, user) or any(isinstance(f, Const) for f in node.body.args)
+    if len(users[node.name]) > 1 or cost(node.body) + cost(user.body) > _LARGEST:
         return False
     places = [other for other in reads(user.body) if other.tensor == node.name]
     occurrences = sum(part == variable for part in walk(user.body))
@@ -310,7 +327,11 @@ def _goes_into(
     return once or (cost(node.body) <= _CHEAP and len(places) == 1 and not is_expensive(node.body))
 
 
-def _is_scaling(e: Expr) -> bool:
+def _is_elementwise(node: Node) -> bool:
+    return isinstance(node, Equation) and not isinstance(node.body, Reduce)
+
+
+def _is_scaling(e: Expr) -> TypeGuard[Apply]:
     """One read times a constant."""
     return (
         isinstance(e, Apply)
