@@ -34,6 +34,7 @@ FORMS: Mapping[str, tuple[str, int]] = {
     "sign": ("where({0} > 0.0, 1.0, where({0} < 0.0, -1.0, 0.0 * {0}))", ATOM),
     "logistic": ("1.0 / (1.0 + exp(-{0}))", PRODUCT),
     "log1pexp": ("max({0}, 0.0) + log1p(exp(-abs({0})))", SUM),
+    "constant": ("{0}", ATOM),  # a mark for the derivation, still there where the simplification is left out
 }
 
 
@@ -118,11 +119,11 @@ class Expressions:
 
     def _named(self, e: Expr) -> str:
         """The value as a name or a literal, so that it may be written more than once."""
-        text = self.real(e, ATOM)
+        text, strength = self._real(e)  # once: writing emits the lines of the values that have names
         if isinstance(e, Local | Const) or self._lazy:
-            return text
+            return text if strength >= ATOM else f"({text})"
         name = self.names.unique("t")
-        self.emit(f"{name} = {self.real(e)}")
+        self.emit(f"{name} = {text}")
         return name
 
     # --- integer values ---
