@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
-from netlang.diagnostics import Diagnostic, Source, Span, fail
+from netlang.diagnostics import Diagnostic, Source, Span
 from netlang.language.layout import BLOCKS, CONNECTIVES, DEFINITIONS, RESERVED, STATEMENTS, Token
 
 _PLACES = {
@@ -31,8 +30,8 @@ _ARITHMETIC = ("+", "-", "MULTIPLY", "^")
 _SHOWN = {"Update": "`<-`", "Return": "`return`", "For": "`for`", "Assign": "an assignment", "Equation": "an equation"}
 
 
-def misplaced(word: str, kind: str, span: Span) -> NoReturn:
-    """Refuse a statement (its keyword, or the name of its node) in the body of a definition that cannot have it."""
+def misplaced(word: str, kind: str, span: Span) -> Diagnostic:
+    """For a statement (its keyword, or the name of its node) in the body of a definition that cannot have it."""
     shown = _SHOWN.get(word, f"`{word}`")
     places = _PLACES.get(word, ())
     if kind == "train":
@@ -47,7 +46,7 @@ def misplaced(word: str, kind: str, span: Span) -> NoReturn:
     if word in RESERVED or word == "Return":
         span = Span(span.source, span.start, span.start + len(word))
     article = "an" if kind[0] in "aeiou" else "a"
-    fail("misplaced-statement", f"{shown} cannot stand in {article} `{kind}`", span, help=help)
+    return Diagnostic("misplaced-statement", f"{shown} cannot stand in {article} `{kind}`", span, help=help)
 
 
 @dataclass(frozen=True)
@@ -170,10 +169,7 @@ def _misplaced(slip: Slip) -> Diagnostic | None:
     if not slip.starts_statement:
         return None
     if word in STATEMENTS:
-        try:
-            misplaced(word, slip.definition, slip.span)
-        except Exception as error:
-            return error.diagnostics[0]  # type: ignore[attr-defined, no-any-return]
+        return misplaced(word, slip.definition, slip.span)
     if word in (*DEFINITIONS, "import"):
         return Diagnostic(
             "misplaced-statement",

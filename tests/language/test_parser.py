@@ -186,7 +186,7 @@ def test_the_grammar_and_the_builder_agree() -> None:
     from netlang.language.builder import Builder
 
     made = {method for _, _, method in tables.table().rules if method}
-    public = {name for name in vars(Builder) if not name.startswith("_")}
+    public = {name for name in dir(Builder) if not name.startswith("_")}
     assert made == public
 
 
