@@ -236,6 +236,8 @@ def decide(condition: Condition, extents: Mapping[str, Int]) -> Condition:
             if is_nonnegative(ends[0]):
                 return TRUE
             return FALSE if is_nonnegative(-ends[1] - 1) else condition
+        if not ends[0].terms and not ends[1].terms:
+            return TRUE
         return FALSE if is_nonnegative(ends[0] - 1) or is_nonnegative(-ends[1] - 1) else condition
     if isinstance(condition, All):
         return every(decide(p, extents) for p in condition.parts)
