@@ -18,6 +18,7 @@ from netlang.graph.expression import (
     every,
     is_zero,
     mul,
+    negate,
 )
 from netlang.graph.integer import Int, index, integer, is_nonnegative
 from netlang.graph.nodes import Param, State
@@ -43,6 +44,7 @@ from netlang.passes.reductions import Reductions
 from netlang.passes.subscripts import NoMember, Subscripts
 from netlang.passes.values import (
     Absent,
+    Family,
     Indices,
     Instance,
     Pending,
@@ -161,15 +163,16 @@ class Evaluator:
         self.unknown(e, context)
 
     def local(self, name: str, frame: Frame, span: Span) -> Value | None:
-        """A name of the frame; a definition further down is elaborated now."""
-        if name in frame.names:
-            frame.used.add(name)
-            return frame.names[name]
-        if name in frame.later:
+        """A name of the frame; a definition further down is elaborated now. In a `for` it means this round's."""
+        if name not in frame.names and name not in frame.later:
+            return None
+        frame.used.add(name)
+        if name in frame.later and (name not in frame.names or isinstance(frame.names[name], Family)):
             self.elaborator.force(name, frame, span)
-            frame.used.add(name)
-            return frame.names[name]
-        return None
+        value = frame.names[name]
+        if isinstance(value, Family) and frame.round is not None:
+            return value.members.get(frame.round, value)
+        return value
 
     def dotted(self, e: tree.Name, frame: Frame) -> Value:
         """A parameter or state of an instance: `embed.W`."""
@@ -296,8 +299,8 @@ class Evaluator:
             inner = context.inner()
             branches.append(to_tensor(self(branch, inner), branch.span))
             assert isinstance(holds, Truth)
-            known = _conjuncts(holds.element(())) if not holds.shape else ()
-            context.pending += [p for p in inner.pending if not any(_implies(k, p.condition) for k in known)]
+            known = TRUE if holds.shape else holds.element(())
+            context.pending += [p for p in inner.pending if not _proves(known, p.condition)]
         return choose(condition, branches[0], branches[1], e.span)
 
     def guarded(self, e: tree.Guarded, context: Context) -> Value:
@@ -309,7 +312,10 @@ class Evaluator:
         if not inner.pending:
             return value  # every read is inside: the alternative is never taken
         conditions = every(p.condition for p in inner.pending)
-        otherwise = self(e.otherwise, context)
+        other = context.inner()
+        otherwise = self(e.otherwise, other)
+        outside = negate(conditions)  # what is known where the alternative is taken
+        context.pending += [p for p in other.pending if not _proves(outside, p.condition)]
         if conditions == FALSE:
             return otherwise
         truth = Truth((), lambda at: conditions)
@@ -320,14 +326,13 @@ def _conjuncts(c: Condition) -> tuple[Condition, ...]:
     return c.parts if isinstance(c, All) else (c,)
 
 
+def _proves(known: Condition, wanted: Condition) -> bool:
+    """Whether each conjunct of `wanted` follows from a conjunct of `known` (of inequalities, one from one)."""
+    return all(any(_implies(k, part) for k in _conjuncts(known)) for part in _conjuncts(wanted))
+
+
 def _implies(known: Condition, wanted: Condition) -> bool:
-    """Whether `known` proves one of the conjuncts of `wanted`, and the rest are none."""
-    for part in _conjuncts(wanted):
-        if part == known:
-            continue
-        if isinstance(part, AtLeastZero) and isinstance(known, AtLeastZero):
-            difference = part.value - known.value
-            if is_nonnegative(difference):
-                continue
-        return False
-    return True
+    if known == wanted:
+        return True
+    at_least = isinstance(known, AtLeastZero) and isinstance(wanted, AtLeastZero)
+    return at_least and is_nonnegative(wanted.value - known.value)  # type: ignore[attr-defined]

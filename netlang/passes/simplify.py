@@ -261,6 +261,8 @@ def _base_view(view: View, table: Mapping[str, Node]) -> View:
     while isinstance(operand, View) or (isinstance(operand, Equation) and _copied(operand) is not None):
         base = operand.operand if isinstance(operand, View) else _copied(operand)
         assert base is not None
+        if isinstance(operand, Equation) and table[base].shape != operand.shape:
+            break  # a copy of a part
         view = replace(view, operand=base)
         operand = table[base]
     return view
@@ -353,8 +355,11 @@ def _without_copies(graph: Graph) -> Graph:
     renamed: dict[str, str] = {}
     for name in graph.gradients.values():
         node = graph[name]
-        while isinstance(node, Equation) and (base := _copied(node)) is not None and isinstance(graph[base], Equation):
-            node = graph[base]
+        while isinstance(node, Equation) and (base := _copied(node)) is not None:
+            whole = graph[base]
+            if not isinstance(whole, Equation) or whole.shape != node.shape:  # a part of it is not a copy
+                break
+            node = whole
         if node.name != name:
             renamed[name] = node.name
     others = {v for k, v in _other_roots(graph)}
