@@ -44,6 +44,7 @@ PROBABILITIES = {"binary_cross_entropy", "kl"}
 class Sample:
     """A net, as text, that applies one definition to inputs of given shapes (of one example)."""
 
+    definition: str
     label: str
     text: str
     shapes: Mapping[str, tuple[int, ...]]
@@ -142,6 +143,7 @@ def _sample(
     elif definition.kind != "metric":
         lines.append("    loss value = probe(result)")
     return Sample(
+        definition=name,
         label=f"{name}({given}) of {shown}" if given else f"{name} of {shown}",
         text="\n".join(["net Sample:", *lines, "", PROBE]),
         shapes=shapes,
