@@ -2,8 +2,8 @@
 
 Three derivations of one graph have the same nodes: `raw`, from the equations as they stand; one in which a function of
 the library has a derivative that is a symbol, `σ'(z)`; and one in which derivatives are written with the value of the
-function (`p (1 - p)`), as the table of scalar functions gives them after `stabilize`. An adjoint becomes the shortest of
-what the last two lead to, where adjoints without a sum are written into each other.
+function (`p (1 - p)`), as the table of scalar functions gives them after `stabilize`. An adjoint becomes the shortest
+of what the last two lead to, where adjoints without a sum are written into each other.
 """
 
 from __future__ import annotations
@@ -254,12 +254,9 @@ def _without_unit_guards(graph: Graph) -> Graph:
     """An index with a single place is 0, so that a guard that says this says nothing."""
 
     def cleared(node: Node) -> Node:
-        unit = (
-            {i: integer.ZERO for i, n in node.extents.items() if n == integer.ONE} if isinstance(node, Equation) else {}
-        )
-        if not unit:
+        if not isinstance(node, Equation):
             return node
-        assert isinstance(node, Equation)
+        unit = {i: integer.ZERO for i, n in node.extents.items() if n == integer.ONE}
 
         def change(e: Expr) -> Expr | None:
             if not isinstance(e, Select):

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.draw.adjoints import Adjoints
-from netlang.draw.element import Vocabulary, element, reduction
+from netlang.draw.element import Vocabulary, element, is_padding, reduction
 from netlang.draw.formula import Adjoint, Call, Element, Formula, Symbol
 from netlang.draw.formula_text import formula_text
 from netlang.draw.matrix import NoMatrixFormError, tensor_formula
 from netlang.draw.notation import shape_label
 from netlang.draw.recognize import Templates
-from netlang.graph.expression import Reduce, reads
+from netlang.graph.expression import Reduce, Select, reads, walk
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
-from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, View
+from netlang.graph.nodes import BATCH, Equation, Extern, Node, View
 from netlang.passes.derive import PREFIX
 from netlang.passes.lift import lift
 from netlang.passes.modules import Module
@@ -97,6 +97,7 @@ class Derivation:
     forward: tuple[tuple[str, tuple[Equality, ...]], ...]
     steps: tuple[Step, ...]
     gradients: tuple[Result, ...]
+    padded: bool = False  # an equation reads outside a tensor
 
 
 def derivation(
@@ -151,7 +152,7 @@ def _sought(graph: Graph, goal: str, wrt: Sequence[str] | None) -> tuple[str, ..
     needed = graph.ancestors([goal])
     if wrt is None:
         found: Iterable[Node] = [n for n in graph.params if n.name in needed]
-        found = found or [n for n in graph if isinstance(n, Input) and n.dtype == "real" and n.name in needed]
+        found = found or [n for n in graph.inputs("input") if n.dtype == "real" and n.name in needed]
         return tuple(n.name for n in found)
     names = []
     for name in wrt:
@@ -203,6 +204,12 @@ class _Writer:
             tuple(self.forward()),
             tuple(steps),
             tuple(results[name] for name in self.sought),
+            any(
+                isinstance(e, Select) and is_padding(e, self.words)
+                for node in self.adjoints.final
+                if isinstance(node, Equation)
+                for e in walk(node.body)
+            ),
         )
 
     # --- forward ------------------------------------------------------------------------------------------------------

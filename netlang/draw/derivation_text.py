@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from netlang.draw.conventions import conventions
 from netlang.draw.derivation import Derivation, Equality, Result, Step
 from netlang.draw.formula import Formula
 from netlang.draw.formula_text import formula_text
@@ -19,7 +20,7 @@ def derivation_text(d: Derivation) -> str:
     lines += ["Forward", ""]
     for title, equations in d.forward:
         lines += [*([f"  {title}"] if title else []), *_aligned(equations), ""]
-    lines += ["Backward", ""]
+    lines += ["Notation", "", *(f"{INDENT}{line}" for line in conventions(d)), "", "Backward", ""]
     section = ""
     for step in d.steps:
         if step.section != section:

@@ -164,7 +164,7 @@ def powered(e: Apply, args: tuple[Formula, ...]) -> Formula:
 
 
 def quotient(e: Apply, words: Vocabulary) -> Formula:
-    """A product, its negative powers under a fraction bar."""
+    """A product, its negative powers under a fraction bar; an adjoint stands in front of the fraction."""
     over: list[Formula] = []
     under: list[Formula] = []
     for factor in e.args:
@@ -173,7 +173,15 @@ def quotient(e: Apply, words: Vocabulary) -> Formula:
             under.append(power(element(factor.args[0], words), -factor.args[1].value))
         else:
             over.append(element(factor, words))
-    return fraction(product(over), product(under))
+    if not under:
+        return product(over)
+    flowing = [f for f in over if isinstance(f.base if isinstance(f, Element) else f, Adjoint)]
+    rest = [f for f in over if f not in flowing]
+    return (
+        product([*flowing, fraction(product(rest), product(under))])
+        if rest
+        else fraction(product(over), product(under))
+    )
 
 
 def _is_negative_power(e: Apply) -> bool:
@@ -219,7 +227,11 @@ _ENDS = (float("inf"), float("-inf"))
 
 def reduction(e: Reduce, words: Vocabulary) -> Formula:
     """A reduction with its ranges; one over a single place is its body."""
-    ranges = tuple((name, integer_formula(extent, words)) for name, extent in e.ranges if extent != integer.ONE)
+    ranges = tuple(
+        (name, integer_formula(extent, words) if extent.is_constant else None)
+        for name, extent in e.ranges
+        if extent != integer.ONE
+    )
     single = {name: integer.ZERO for name, extent in e.ranges if extent == integer.ONE}
     body = substitute(e.body, single)
     if e.op == "sum":
@@ -262,8 +274,10 @@ def integer_formula(value: Int, words: Vocabulary) -> Formula:
 
 
 def _atom(atom: Atom, words: Vocabulary) -> Formula:
-    if isinstance(atom, Index | Size):
+    if isinstance(atom, Index):
         return Symbol(atom.name)
+    if isinstance(atom, Size):
+        return Call("size", (Symbol(atom.name),))
     if isinstance(atom, Fetch):
         return _at(Symbol(words.label(atom.tensor)), tuple(integer_formula(i, words) for i in atom.indices))
     if isinstance(atom, Modulo):

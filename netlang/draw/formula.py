@@ -140,10 +140,13 @@ class Cases(Formula):
 
 @dataclass(frozen=True)
 class Reduction(Formula):
-    """A sum, product, maximum or minimum of `body` over index ranges, each a name and its extent."""
+    """A sum, product, maximum or minimum of `body` over index ranges, each a name and its extent.
+
+    An extent that is known at run time only is None.
+    """
 
     op: str
-    ranges: tuple[tuple[str, Formula], ...]
+    ranges: tuple[tuple[str, Formula | None], ...]
     body: Formula
 
 

@@ -50,7 +50,13 @@ def number_text(value: float) -> str:
 
 def adjoint_name(name: str) -> str:
     """A tensor's name under `dL/d`: one with a scope goes into parentheses."""
-    return f"({name})" if "." in name or " " in name else name
+    return f"({unicode_name(name)})" if "." in name or " " in name else unicode_name(name)
+
+
+def is_outer(f: Product) -> bool:
+    """True for `a ⊙ b cᵀ`, an outer product by a vector that is itself a product; numbers may stand in front."""
+    *numbers, left, right = (Number(1), *f.factors)
+    return isinstance(left, Hadamard) and isinstance(right, Transpose) and all(isinstance(n, Number) for n in numbers)
 
 
 def _wrap(formula: Formula, strength: int) -> str:
@@ -81,8 +87,8 @@ def _product(f: Product) -> tuple[str, int]:
         return f"-{_wrap(Product(rest) if len(rest) > 1 else rest[0], PRODUCT)}", SUM
     for k, factor in enumerate(f.factors):
         # the transposed vector of an outer product multiplies all that stands before it
-        outer = isinstance(factor, Hadamard) and k < len(f.factors) - 1 and isinstance(f.factors[k + 1], Transpose)
         last = k == len(f.factors) - 1
+        outer = k == len(f.factors) - 2 and is_outer(f)
         least = PRODUCT if outer or (isinstance(factor, Product | Fraction) and last) else POWER
         text = _wrap(factor, REDUCED if isinstance(factor, Reduction) and last else least)
         close = text.startswith("(") and (out.endswith(("ᵀ", ")")) or out.isdigit())
@@ -104,10 +110,14 @@ def _fraction(f: Fraction) -> tuple[str, int]:
 
 
 def _power(f: Power) -> tuple[str, int]:
-    base = _wrap(f.base, ATOM)
+    base = _in_power(f.base)
     if isinstance(f.exponent, Number) and f.exponent.value == int(f.exponent.value):
         return base + str(int(f.exponent.value)).translate(_SUPERSCRIPTS), POWER
     return f"{base}^{_wrap(f.exponent, ATOM)}", POWER
+
+
+def _in_power(base: Formula) -> str:
+    return f"({formula_text(base)})" if isinstance(base, Adjoint) else _wrap(base, ATOM)
 
 
 def _call(f: Call) -> tuple[str, int]:
@@ -136,7 +146,7 @@ def _cases(f: Cases) -> tuple[str, int]:
 
 
 def _reduction(f: Reduction) -> tuple[str, int]:
-    ranges = ", ".join(f"{name} < {formula_text(extent)}" for name, extent in f.ranges)
+    ranges = ", ".join(name if extent is None else f"{name} < {formula_text(extent)}" for name, extent in f.ranges)
     return f"{REDUCTIONS.get(f.op, f.op)}({ranges}) {_wrap(f.body, REDUCED)}", REDUCED
 
 
@@ -150,7 +160,7 @@ _PRINTERS: dict[type[Formula], Callable[[Any], tuple[str, int]]] = {
     Hadamard: _hadamard,
     Fraction: _fraction,
     Power: _power,
-    Transpose: lambda f: (f"{_wrap(f.base, ATOM)}ᵀ", POWER),
+    Transpose: lambda f: (f"{_in_power(f.base)}ᵀ", POWER),
     Norm: lambda f: (f"‖{formula_text(f.base)}‖", ATOM),
     Call: _call,
     Floor: lambda f: (f"⌊{formula_text(f.base)}⌋", ATOM),

@@ -78,7 +78,8 @@ def test_by_an_intermediate_tensor_and_of_an_output():
     ],
 )
 def test_diagnostics(of: str | None, wrt: list[str] | None, code: str, help: str):
-    text = "net N:\n    input x[3], q\n    target y[2]\n    param W[2, 3]\n    p = W @ x\n    output p, q\n    loss mse(p, y)\n"
+    text = "net N:\n    input x[3], q\n    target y[2]\n    param W[2, 3]\n    p = W @ x\n"
+    text += "    output p, q\n    loss mse(p, y)\n"
     with pytest.raises(NetlangError) as caught:
         derived(text, of, wrt)
     assert caught.value.diagnostics[0].code == code

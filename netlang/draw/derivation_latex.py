@@ -1,0 +1,75 @@
+"""Derivations as a LaTeX document of its own, for `pdflatex`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from netlang.draw.conventions import conventions
+from netlang.draw.derivation import Derivation, Equality, Result, Step
+from netlang.draw.formula_latex import escaped, formula_latex
+
+_HEAD = r"""\documentclass[a4paper]{article}
+\usepackage[T1]{fontenc}
+\usepackage[utf8]{inputenc}
+\usepackage{textcomp}
+\usepackage{amsmath, amssymb}
+\usepackage[margin=2cm]{geometry}
+\allowdisplaybreaks
+\setlength{\parindent}{0pt}
+"""
+
+# characters of the sentences on notation that a text font may lack
+_SIGNS = {"⊙": r"$\odot$", "ᵀ": r"$^{\top}$", "×": r"$\times$", "`": ""}
+
+
+def derivation_latex(d: Derivation) -> str:
+    """The derivation as a document of class `article` with amsmath."""
+    lines = [_HEAD, f"\\title{{The gradients of {escaped(d.net)}}}", r"\author{}", r"\date{}"]
+    lines += [r"\begin{document}", r"\maketitle"]
+    if d.functions:
+        lines += [r"\section*{Functions}", *_aligned(d.functions)]
+    lines.append(r"\section*{Forward}")
+    for section, equations in d.forward:
+        lines += [*([f"\\subsection*{{{escaped(section)}}}"] if section else []), *_aligned(equations)]
+    lines += [r"\section*{Notation}", *(f"{_sentence(line)}\\\\" for line in conventions(d))]
+    lines.append(r"\section*{Backward}")
+    section = ""
+    for step in d.steps:
+        if step.section != section:
+            section = step.section
+            lines += [f"\\subsection*{{{escaped(section)}}}"] if section else []
+        lines += _step(step)
+    lines += [r"\section*{Gradients}", *_aligned([r.final for r in d.gradients]), r"\end{document}"]
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return "".join(_SIGNS.get(c, escaped(c)) for c in text)
+
+
+def _aligned(equations: Sequence[Equality]) -> list[str]:
+    rows = [_row(formula_latex(e.left), e) for e in equations]
+    return [r"\begin{align*}", " \\\\\n".join(rows), r"\end{align*}"]
+
+
+def _row(left: str, e: Equality, shape: bool = True) -> str:
+    text = f"    {left} &= {formula_latex(e.right)}"
+    return text + (f" && ({e.shape.replace('×', chr(92) + 'times')})" if e.shape and shape else "")
+
+
+def _step(step: Step) -> Iterable[str]:
+    yield f"\\paragraph{{Step {step.number}.}} By {', '.join(step.rules)}."
+    yield from _aligned([step.forward, *step.places])
+    for result in step.results:
+        yield from (r"\begin{align*}", " \\\\\n".join(_result(result)), r"\end{align*}")
+    if step.also:
+        yield f"A part of the derivative by {escaped(', '.join(step.also))} too.\n"
+
+
+def _result(result: Result) -> Iterable[str]:
+    previous = ""
+    forms = (result.raw, *result.forms)
+    for k, form in enumerate(forms):
+        left = formula_latex(form.left)
+        yield _row("" if left == previous else left, form, shape=k == len(forms) - 1)
+        previous = left
