@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netlang.cli.settings import read_settings
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from netlang.runtime.model import Model
     from netlang.runtime.net import Net
-    from netlang.runtime.sources import Columns
+    from netlang.runtime.sources.table import Columns
 
 ARTIFACT = ".netc"
 
@@ -35,8 +35,8 @@ def open_net(options: argparse.Namespace) -> Net:
     from netlang.diagnostics import fail
 
     settings = read_settings(options.settings)
-    given = {"dtype": getattr(options, "dtype", None), "seed": getattr(options, "seed", None)}
-    reserved = [name for name in settings if name in ("path", "net", *given)]
+    dtype, seed = getattr(options, "dtype", None), getattr(options, "seed", None)
+    reserved = [name for name in settings if name in ("path", "net", "dtype", "seed")]
     if reserved:
         fail(
             "unknown-argument",
@@ -44,7 +44,8 @@ def open_net(options: argparse.Namespace) -> Net:
             place="--set",
             help=f"use the option `--{reserved[0]}`" if reserved[0] != "path" else "give the path as it is",
         )
-    return netlang.load(options.file, options.net, **given, **settings)
+    arguments: dict[str, Any] = dict(settings)
+    return netlang.load(options.file, options.net, dtype=dtype, seed=seed, **arguments)
 
 
 def columns_of(options: argparse.Namespace) -> Columns | None:

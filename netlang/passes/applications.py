@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netlang.passes.elaborate import Elaborator
 
 
-DEEPEST = 100  # applications inside applications
+DEEPEST = 40  # applications inside applications
 
 
 class Applications:
@@ -78,6 +78,13 @@ class Applications:
             return value
         except NetlangError as error:
             raise self.blame(error, definition, e, context) from None
+        except RecursionError:
+            fail(
+                "too-deep",
+                f"`{definition.name.id}` is applied inside itself, or its equations are nested too deeply",
+                e.span,
+                help="a definition that applies itself needs a condition that ends it",
+            )
         finally:
             self.depth -= 1
 
@@ -100,14 +107,9 @@ class Applications:
                 help="end it with `return ...`",
             )
         if isinstance(value, Tensor) and value.node is None:
-            return Tensor(
-                value.shape,
-                value.element,
-                value.dtype,
-                None,
-                value.bound,
-                f"`{definition.name.id}` at {span.line}:{span.column}",
-            )
+            maker = f"`{definition.name.id}` at {span.line}:{span.column}"
+            own = Tensor(value.shape, value.element, value.dtype, None, value.bound, maker)
+            return self.elaborator.builder.metered(own, definition.name.id, span)
         return value
 
     def apply_function_stage(self, name: str, values: list[Value], stage: tree.Expression, context: Context) -> Value:

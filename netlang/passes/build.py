@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
-from netlang.diagnostics import fail
+from netlang.diagnostics import Span, fail
 from netlang.graph.expression import (
     ONE,
     TRUE,
@@ -39,9 +40,10 @@ from netlang.graph.expression import (
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, product
 from netlang.graph.nodes import Equation, Node, Origin, Scope
-from netlang.passes.values import Tensor, node_tensor
+from netlang.passes.values import Places, Tensor, node_tensor
 
 LARGEST_EXPRESSION = 20_000
+MOST_USES = 4_000  # of parts without a node of their own, in one equation
 PLAIN_INDICES = "ijklmn"
 
 IDENTITY = {"sum": ZERO, "prod": ONE, "max": Const(float("-inf")), "min": Const(float("inf"))}
@@ -59,6 +61,7 @@ class Builder:
     updates: dict[str, str] = field(default_factory=dict)
     initial: dict[str, str] = field(default_factory=dict)
     scopes: list[Scope] = field(default_factory=list)
+    spent: int = 0  # uses of parts that have no node of their own, in the equation under construction
 
     def graph(self) -> Graph:
         return Graph.build(
@@ -92,15 +95,26 @@ class Builder:
             bases.append(next(c for c in (*PLAIN_INDICES, f"i{len(bases)}") if c not in bases))
         # the element is taken at unique names; `_shorten` makes them readable
         places = {f"{base}#{k}": extent for k, (base, extent) in enumerate(zip(bases, tensor.shape, strict=True))}
+        self.spent = 0
         body = tensor.element(tuple(index(p) for p in places))
         if sum(1 for _ in walk(body)) > LARGEST_EXPRESSION:
-            fail(
-                "expression-too-large",
-                f"the equation of `{name}` grows to more than {LARGEST_EXPRESSION:,} operations",
-                origin.span,
-                help="give a part that is used several times a name of its own",
-            )
+            _too_large(f"the equation of `{name}`", LARGEST_EXPRESSION, origin.span)
         return self._store(name, places, body, tensor.dtype, tensor.bound, origin, maker or tensor.maker)
+
+    def metered(self, tensor: Tensor, name: str, span: Span) -> Tensor:
+        """A tensor without a node of its own, whose uses in one equation are counted.
+
+        What a function names is expanded where it is used, so that a few lines can double and double again: the size
+        of the equation must be limited while it grows, not when it is there.
+        """
+
+        def element(at: Places) -> Expr:
+            self.spent += 1
+            if self.spent > MOST_USES:
+                _too_large(f"`{name}`, used again and again,", MOST_USES, span)
+            return tensor.element(at)
+
+        return replace(tensor, element=element)
 
     def _store(
         self,
@@ -166,6 +180,15 @@ class Builder:
             return some(inner)
         assert isinstance(c, Not)
         return negate(inner[0])
+
+
+def _too_large(what: str, limit: int, span: Span | None) -> NoReturn:
+    fail(
+        "expression-too-large",
+        f"{what} grows to more than {limit:,} operations",
+        span,
+        help="give a part that is used several times a name of its own, in the net or in a layer",
+    )
 
 
 def _conjuncts(c: Condition) -> tuple[Condition, ...]:

@@ -28,6 +28,8 @@ def check(path: str, net: str | None = None, arguments: Mapping[str, Value] | No
         found |= dict.fromkeys(_check_net(module, definition, arguments or {}))
     if whole:
         found |= dict.fromkeys(_sections_without_net(module))
+    if any(d.severity == "error" for d in found):
+        return list(found)  # what an error hides may look unused
     unused = unused_names(module)
     found |= dict.fromkeys(unused)
     return [d for d in found if not any(_repeats(module, d, other) for other in unused)]

@@ -52,7 +52,15 @@ def elaborate(
 
     Raises `NetlangError` for anything that the text gets wrong. `arguments` are the net's, by name.
     """
-    return Elaborator(module, net.name.id, training).net(net, arguments or {})
+    try:
+        return Elaborator(module, net.name.id, training).net(net, arguments or {})
+    except RecursionError:
+        fail(
+            "too-deep",
+            f"the equations of `{net.name.id}` are nested too deeply",
+            net.name.span,
+            help="give inner parts names of their own",
+        )
 
 
 class Elaborator:
@@ -131,7 +139,7 @@ class Elaborator:
         elif isinstance(statement, tree.Declaration):
             names = [(item.name, item.span) for item in statement.items]
         for name, span in names:
-            if name in frame.spans and not (frame.round is not None and isinstance(frame.names.get(name), Family)):
+            if frame.spans.get(name, span) != span:  # the rounds of a `for` announce the same statement again
                 fail(
                     "duplicate-name",
                     f"`{name}` is defined twice",
@@ -141,6 +149,8 @@ class Elaborator:
                 )
             frame.spans[name] = span
             frame.later[name] = statement
+            if frame.round is not None:
+                frame.names.setdefault(name, Family(name, {}))
 
     def force(self, name: str, frame: Frame, span: Span) -> None:
         """Elaborate the statement that defines a name now, because something above it needs it."""
@@ -213,8 +223,10 @@ class Elaborator:
         if isinstance(value, Truth):
             truth = value
             value = Tensor(truth.shape, lambda at: select(truth.element(at), ONE, ZERO))
-        if not isinstance(value, Tensor) or frame.pure or value.node is not None:
+        if not isinstance(value, Tensor) or value.node is not None:
             return value
+        if frame.pure:
+            return self.builder.metered(value, name, span)
         path = self.builder.unused(frame.path(name if frame.round is None else f"{name}[{frame.round}]"))
         maker = value.maker or f"`{name}` at {span.line}:{span.column}"
         return self.builder.equation(path, value, Origin(whole, frame.scope), maker=maker)
@@ -230,13 +242,16 @@ class Elaborator:
         rest: tuple[Bound, ...] | None = None
         for item in s.indices:
             if item.name == "...":
-                if rest is not None:
-                    fail("duplicate-index", "`...` is introduced twice", item.span)
                 rest = tuple(self.evaluate.reductions.rest_indices(item.span, frame))
                 order += rest
                 continue
-            if item.name in named:
-                fail("duplicate-index", f"the index `{item.name}` is introduced twice", item.span)
+            if frame.round is not None and item.extent is None and item.name == frame.counter:
+                fail(
+                    "loop-index",
+                    f"`{name}[{item.name}]` on the left would be an equation, in a `for` over `{item.name}`",
+                    item.span,
+                    help=f"write `{name} = ...`: each round has its own, and `{name}[{item.name}]` reads it",
+                )
             if item.name == "batch":
                 fail(
                     "misplaced-batch", "`batch` is implicit on the left of an equation", item.span, help="leave it out"
@@ -252,6 +267,8 @@ class Elaborator:
             maker = f"`{name}` at {s.name.span.line}:{s.name.span.column}"
             bases = [b.name.split("#")[0] for b in order]
             tensor = self.builder.equation(path, tensor, Origin(s.span, frame.scope), bases, maker)
+        else:
+            tensor = self.builder.metered(tensor, name, s.name.span)
         self.define(name, tensor, frame)
 
     def update(self, s: tree.Update, frame: Frame) -> None:
@@ -359,6 +376,7 @@ class Elaborator:
             fail(
                 "nested-for", "a `for` stands inside another", s.span, help="put the inner one into a layer of its own"
             )
+        frame.counter = s.name.id
         for position, item in enumerate(items):
             frame.round = item if isinstance(item, int) and not isinstance(item, bool) else position
             frame.names[s.name.id] = item

@@ -45,6 +45,7 @@ class Frame:
     indices: Indices = field(default_factory=Indices)
     weight: str = ""  # of an optimizer: the name of its first parameter
     round: int | None = None  # the value of the loop variable, inside a `for`
+    counter: str = ""  # the name of the loop variable
 
     def path(self, name: str) -> str:
         return f"{self.scope}.{name}" if self.scope else name

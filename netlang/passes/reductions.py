@@ -69,8 +69,6 @@ class Reductions:
                 rest = tuple(self.rest_indices(item.span, context.frame))
                 ranges += [(b.name, b.extent) for b in rest]
                 continue
-            if item.name in named:
-                fail("duplicate-index", f"the index `{item.name}` is introduced twice", item.span)
             if item.name == BATCH and item.extent is None:
                 bound = bind(BATCH, size(BATCH))
             else:

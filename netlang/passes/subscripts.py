@@ -60,9 +60,10 @@ class Subscripts:
         self.elaborator = evaluate.elaborator
 
     def subscript(self, e: tree.Subscript, context: Context) -> Value:
+        family = context.frame.names.get(e.base.id) if isinstance(e.base, tree.Name) else None
+        if isinstance(family, Family):
+            return self.member(family, e, context)
         base = self.evaluate(e.base, replace(context, exact=False))
-        if isinstance(base, Family):
-            return self.member(base, e, context)
         if isinstance(base, list):
             return self.item(base, e, context)
         if isinstance(base, Absent):
@@ -139,6 +140,10 @@ class Subscripts:
         key = self.evaluate(e.indices[0], context) if len(e.indices) == 1 else None
         if not isinstance(key, int):
             fail("rank-mismatch", f"`{family.name}[...]` takes one whole number", e.span)
+        frame = context.frame
+        if key == frame.round and family.name in frame.later:
+            self.elaborator.force(family.name, frame, e.span)
+        frame.used.add(family.name)
         if key not in family.members:
             outside = NoMember(family.name, key, e.span, sorted(family.members))
             raise outside
