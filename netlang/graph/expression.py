@@ -423,6 +423,24 @@ def reads(node: Expr) -> list[Read]:
     return list(dict.fromkeys(n for n in walk(node) if isinstance(n, Read)))
 
 
+def read_depth(node: Expr | Condition) -> int:
+    """How deep reads nest in it: 0 without reads, and a read is one deeper than what its indices read.
+
+    What keeps a read inside its tensor speaks of its indices alone, so it is less deep than the read: the conditions of
+    a conjunction are evaluated in this order.
+    """
+    deepest = 0
+    for inner in walk(node):
+        depth = max(map(_integer_depth, integers(inner)), default=0)
+        deepest = max(deepest, depth + isinstance(inner, Read))
+    return deepest
+
+
+def _integer_depth(value: Int) -> int:
+    fetches = (atom for atom in value.atoms() if isinstance(atom, Fetch))
+    return max((1 + max(map(_integer_depth, atom.indices), default=0) for atom in fetches), default=0)
+
+
 def operands(node: Expr) -> list[str]:
     """Names of all tensors that it reads, labels and places included, in order of first appearance."""
     names: dict[str, None] = {}
@@ -470,9 +488,9 @@ def _rewrite(
         return value if ints is None else ints(value)
 
     before = parts(node)
-    inner = tuple(_rewrite(p, change, ints) for p in before)
-    unchanged = all(new is old for new, old in zip(inner, before, strict=True)) and (
-        ints is None or all(ints(value) is value for value in integers(node))
+    inner = tuple([_rewrite(p, change, ints) for p in before])
+    unchanged = all(a is b for a, b in zip(before, inner, strict=True)) and (
+        ints is None or all(integer_(value) is value for value in integers(node))
     )
     if isinstance(node, Condition):
         return node if unchanged else _rebuild_condition(node, inner, integer_)

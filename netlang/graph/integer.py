@@ -207,11 +207,14 @@ class Int(Keyed):
 
     def rewrite(self, change: Callable[[Atom], Int | None]) -> Int:
         """Replace atoms, innermost first: `change` sees each rebuilt atom and returns its replacement or None."""
+        found = {atom: _rewrite_atom(atom, change) for monomial, _ in self.terms for atom in monomial}
+        if all(new.single is atom for atom, new in found.items()):
+            return self
         total = ZERO
         for monomial, c in self.terms:
             product = integer(c)
             for atom in monomial:
-                product = product * _rewrite_atom(atom, change)
+                product = product * found[atom]
             total = total + product
         return total
 
@@ -290,18 +293,18 @@ def is_nonnegative(value: Int) -> bool:
 
 
 def _rewrite_atom(atom: Atom, change: Callable[[Atom], Int | None]) -> Int:
-    whole: Int | None = None
-    if isinstance(atom, Floor):
-        whole = atom.value.rewrite(change) // atom.divisor
-    elif isinstance(atom, Modulo):
-        whole = atom.value.rewrite(change) % atom.divisor
+    if isinstance(atom, Floor | Modulo):
+        value = atom.value.rewrite(change)
+        if value is not atom.value:
+            whole = value // atom.divisor if isinstance(atom, Floor) else value % atom.divisor
+            if not isinstance(whole.single, Floor | Modulo):
+                return whole
+            atom = whole.single
     elif isinstance(atom, Fetch):
-        atom = Fetch(atom.tensor, tuple(i.rewrite(change) for i in atom.indices), atom.bound.rewrite(change))
-    if whole is not None:
-        rebuilt = whole.terms[0][0] if len(whole.terms) == 1 and whole.terms[0][1] == 1 else ()
-        if len(rebuilt) != 1:
-            return whole
-        atom = rebuilt[0]
+        indices = tuple(i.rewrite(change) for i in atom.indices)
+        bound = atom.bound.rewrite(change)
+        if bound is not atom.bound or any(a is not b for a, b in zip(indices, atom.indices, strict=True)):
+            atom = Fetch(atom.tensor, indices, bound)
     changed = change(atom)
     return Int({(atom,): 1}) if changed is None else changed
 
