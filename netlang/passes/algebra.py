@@ -34,6 +34,7 @@ from netlang.graph.expression import (
 )
 
 _MOST_TERMS = 24  # of a sum that is multiplied out
+_LARGEST = 100.0  # the cost up to which other forms are looked for: their number grows with the square
 
 
 @lru_cache(maxsize=1 << 14)
@@ -76,7 +77,7 @@ def _improved(e: Expr) -> Expr | None:
     if e.op == "mul" and not any(isinstance(f, Apply) and f.op == "add" for f in map(_base, e.args)):
         return None  # a product without sums has one form
     best: Expr = e
-    for _ in range(4):
+    for _ in range(4 if cost(e) <= _LARGEST else 0):
         better = min(_forms(best), key=cost, default=best)
         if cost(better) >= cost(best):
             break

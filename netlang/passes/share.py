@@ -38,7 +38,7 @@ _CHEAP = ("add", "mul", "pow", "max", "min", "abs", "sign", "floor", "constant")
 def share(graph: Graph) -> Graph:
     """The graph without equal nodes; the root maps name the first of each.
 
-    A node that is an initial value keeps its own, because values under training must not share memory.
+    A first or a next value keeps its own node, because tensors under training must not share memory.
     """
     graph = _merge(graph)
     reused = _reuse(graph)
@@ -80,7 +80,7 @@ def _merge(graph: Graph) -> Graph:
     first: dict[str, str] = {}
     renamed: dict[str, str] = {}
     kept: dict[str, Node] = {}
-    apart = set(graph.initial.values())
+    apart = {*graph.initial.values(), *graph.updates.values()}
     for node in graph.order:
         node = _renamed(node, renamed)
         key = canonical(node) if node.name not in apart else None
