@@ -21,7 +21,7 @@ from netlang.graph.expression import (
     Whole,
 )
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int
+from netlang.graph.integer import Int, size
 from netlang.graph.nodes import Equation, Extern, Input, Node, Random, View
 
 _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(5)
@@ -39,6 +39,11 @@ def _number(value: float) -> str:
 def expression_text(e: Expr) -> str:
     """An expression in netlang's own notation."""
     return _expr(e)[0]
+
+
+def _range(name: str, extent: Int) -> str:
+    """An index with its extent; that of the batch goes without saying."""
+    return name if extent == size(name) else f"{name} < {extent}"
 
 
 def condition_text(c: Condition) -> str:
@@ -83,7 +88,7 @@ def _expr(e: Expr) -> tuple[str, int]:
             _ATOM,
         )
     if isinstance(e, Reduce):
-        ranges = ", ".join(f"{name} < {extent.key}" for name, extent in e.ranges)
+        ranges = ", ".join(_range(name, extent) for name, extent in e.ranges)
         return f"{e.op}({ranges}) {_wrap(e.body, _PRODUCT)}", _PRODUCT
     assert isinstance(e, Apply)
     if e.op == "add":
@@ -148,7 +153,7 @@ def shape_text(shape: Iterable[Int]) -> str:
 def node_text(node: Node) -> str:
     """One line: what the node is."""
     if isinstance(node, Equation):
-        ranges = ", ".join(f"{i} < {n.key}" for i, n in zip(node.indices, node.shape, strict=True))
+        ranges = ", ".join(_range(i, n) for i, n in zip(node.indices, node.shape, strict=True))
         left = f"{node.name}[{ranges}]" if ranges else node.name
         return f"{left} = {expression_text(node.body)}" + ("  : int" if node.dtype == "int" else "")
     kind = type(node).__name__.lower()
