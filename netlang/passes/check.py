@@ -20,7 +20,13 @@ def check(path: str, net: str | None = None, arguments: Mapping[str, Value] | No
     `arguments` are those of the net named; without a name they go to the only net. Raises `NetlangError` where the file
     cannot be read or parsed.
     """
-    module = load_module(path)
+    return check_module(load_module(path), net, arguments)
+
+
+def check_module(
+    module: Module, net: str | None = None, arguments: Mapping[str, Value] | None = None
+) -> list[Diagnostic]:
+    """The same for a module that is loaded already."""
     whole = net is None and not arguments
     nets = module.nets() if whole else (choose_net(module, net),)
     found: dict[Diagnostic, None] = {}

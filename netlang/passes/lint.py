@@ -30,12 +30,6 @@ def lint(inference: Graph, training: Graph) -> tuple[Diagnostic, ...]:
 
 # --- what leads nowhere --------------------------------------------------------------------------------------------
 
-_UNUSED = {
-    Input: ("unused-input", "nothing uses the {what} `{name}`", "remove it, or use it in an equation"),
-    Param: ("unused-parameter", "nothing uses the parameter `{name}`", "remove it: no gradient will ever reach it"),
-    State: ("unused-state", "nothing uses the state `{name}`", "remove it, or read it in an equation"),
-}
-
 
 def _unused(inference: Graph, training: Graph, warnings: Warnings) -> None:
     """Warn of nodes that no output, loss, metric or update needs: of the last of a chain only."""
@@ -61,13 +55,18 @@ def _needed(graph: Graph) -> set[str]:
 
 
 def _unused_source(node: Node, users: list[str], places: _Places, warnings: Warnings) -> None:
-    if users or node.origin.span is None:
-        return
-    code, message, help = next(row for kind, row in _UNUSED.items() if isinstance(node, kind))
-    what = node.role if isinstance(node, Input) else ""
     span = places.written(node)
-    if span is not None:
-        warnings.add(code, message.format(what=what, name=node.name), span, help=help)
+    if users or span is None:
+        return
+    if isinstance(node, Input):
+        message = f"nothing uses the {node.role} `{node.name}`"
+        warnings.add("unused-input", message, span, help="remove it, or use it in an equation")
+    elif isinstance(node, Param):
+        message = f"nothing uses the parameter `{node.name}`"
+        warnings.add("unused-parameter", message, span, help="remove it: no gradient will ever reach it")
+    else:
+        message = f"nothing uses the state `{node.name}`"
+        warnings.add("unused-state", message, span, help="remove it, or read it in an equation")
 
 
 def _dead(node: Node, needed: set[str], places: _Places, warnings: Warnings) -> None:
@@ -128,7 +127,13 @@ def _normalized_twice(graph: Graph, warnings: Warnings) -> None:
             continue
         maker, value = _definition(graph, argument, node)
         if _is_normalized(graph, value):
-            _doubled(graph, maker, node, "softmax", "logarithm of a softmax", warnings)
+            by = _user(graph, node)
+            warnings.add(
+                "double-softmax",
+                f"this softmax feeds {by}, which takes the logarithm of a softmax itself",
+                _Places(graph).application(maker)[0],
+                help="give the loss the scores, and leave the softmax to it",
+            )
 
 
 def _squashed_twice(graph: Graph, warnings: Warnings) -> None:
@@ -140,21 +145,22 @@ def _squashed_twice(graph: Graph, warnings: Warnings) -> None:
             if isinstance(e, Apply) and e.op == "log" and (argument := _softplus_argument(e.args[0])) is not None:
                 maker, value = _definition(graph, argument, node)
                 if _is_sigmoid(value):
-                    _doubled(graph, maker, node, "sigmoid", "logarithm of a sigmoid", warnings)
+                    by = _user(graph, node)
+                    warnings.add(
+                        "double-sigmoid",
+                        f"this sigmoid feeds {by}, which takes the logarithm of a sigmoid itself",
+                        _Places(graph).application(maker)[0],
+                        help="give the loss the scores, and leave the sigmoid to it",
+                    )
 
 
-def _doubled(graph: Graph, maker: Node, user: Node, name: str, inside: str, warnings: Warnings) -> None:
-    places = _Places(graph)
-    span, _ = places.application(maker)
-    where, scope = places.application(user)
-    by = f"`{scope.definition}`" if scope is not None else "the equation"
-    at = f" at {where.line}:{where.column}" if where is not None else ""
-    warnings.add(
-        f"double-{name}",
-        f"this {name} feeds {by}{at}, which takes the {inside} itself",
-        span or where,
-        help=f"leave the {name} out where the loss is computed: give it the scores",
-    )
+def _user(graph: Graph, node: Node) -> str:
+    """How a message names what reads a tensor: the definition that is applied, and where."""
+    span, scope = _Places(graph).application(node)
+    scopes = {s.name: s for s in graph.scopes}
+    own = scope or scopes.get(node.origin.scope)
+    name = f"`{own.definition}`" if own is not None else "an equation"
+    return f"{name} at {span.line}:{span.column}" if span is not None else name
 
 
 def _applications(graph: Graph, op: str) -> Iterator[Apply]:

@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> int:
     from netlang.draw.derivation import derivation
     from netlang.draw.formats import write_derivation
 
-    text = write_derivation(derivation(open_model(options).training, options.of, options.wrt), options.form)
+    model = open_model(options)
+    derived = derivation(model.training, options.of, options.wrt, model.module)
+    text = write_derivation(derived, options.form)
     if options.output:
         write_text(options.output, text)
         print(f"wrote {options.output}")
