@@ -20,6 +20,7 @@ from netlang.graph.expression import (
     Select,
     Whole,
     integers,
+    read_depth,
     walk,
 )
 from netlang.graph.integer import Atom, Fetch, Floor, Index, Int, Modulo, Size, is_nonnegative
@@ -168,8 +169,8 @@ class Expressions:
                 continue
             if stride.is_constant and stride.constant == 1:
                 terms.append(self.integer(value, SUM))
-            elif value.is_constant:
-                terms.append(self.integer(value * stride, PRODUCT))
+            elif value.is_constant or (len(value.terms) == 1 and value.terms[0][1] != 1):
+                terms.append(self.integer(value * stride, UNARY if value.terms[0][1] < 0 else PRODUCT))
             else:
                 terms.append(f"{self.integer(value, UNARY)}*{self.integer(stride, UNARY)}")
         return joined(terms) or "0"
@@ -195,8 +196,8 @@ class Expressions:
         strength, word, empty = (AND, " and ", "True") if isinstance(c, All) else (OR, " or ", "False")
         if not c.parts:
             return empty, ATOM
-        # those that read come last: the others may be what keeps the reads inside their tensors
-        ordered = sorted(c.parts, key=lambda p: not self._is_safe(p))
+        # those that read most deeply come last: the others may be what keeps the reads inside their tensors
+        ordered = sorted(c.parts, key=lambda p: (not self._is_safe(p), read_depth(p)))
         self._lazy += 1
         text = word.join(self.condition(p, strength + 1) for p in ordered)
         self._lazy -= 1

@@ -59,7 +59,7 @@ class Grid:
         return total
 
     def condition(self, value: form.Condition, taken: Truth | None = None) -> Truth:
-        """A condition. In a conjunction the conditions on integers guard the reads of the others."""
+        """A condition. In a conjunction those that read less deeply guard the reads of the others."""
         if isinstance(value, form.IsZero):
             return cast(Truth, self.integer(value.value, taken) == 0)
         if isinstance(value, form.AtLeastZero):
@@ -70,12 +70,12 @@ class Grid:
             return ~self.condition(value.part, taken)
         if isinstance(value, form.All):
             holds: Truth = self._scalar(True, np.bool_)
-            for part in sorted(value.parts, key=_reads_reals):
+            for part in sorted(value.parts, key=form.read_depth):
                 holds = holds & self.condition(part, _both(taken, holds))
             return holds
         assert isinstance(value, form.Any)
         holds = self._scalar(False, np.bool_)
-        for part in sorted(value.parts, key=_reads_reals):
+        for part in sorted(value.parts, key=form.read_depth):
             holds = holds | self.condition(part, _both(taken, ~holds))
         return holds
 
@@ -153,7 +153,3 @@ _BEYOND_NUMPY = {"erf": _erf, "logistic": _logistic}
 
 def _both(first: Truth | None, second: Truth) -> Truth:
     return second if first is None else first & second
-
-
-def _reads_reals(condition: form.Condition) -> bool:
-    return any(isinstance(part, form.Read) for part in form.walk(condition))

@@ -1,0 +1,37 @@
+"""Networks that random ones were reduced to when they showed a defect; each stays right."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.properties.checks import OPTIONAL, Compiled, assert_close, wrong_slopes
+from tests.strategies import LAYERS, Network
+
+BATCH = 3
+
+FOUND = {
+    # in the adjoint the label is read at a place that another condition of the same guard keeps inside
+    "a guarded read through a label, in an extreme": """
+    param w[2, 1, 5]
+    input y[5]: class(5)
+    v[i < 5] = min(j < 1, k < 1) (w[1 - k, y[j], i] else 1)
+    loss probe(v)
+""",
+    # without the simplification the marks that the stabilization leaves reach the kernels
+    "a stable logarithm of a sum": """
+    input x[3]
+    loss probe(x -> log_softmax)
+""",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_found_network(name: str) -> None:
+    text = f"net Found:\n{FOUND[name].strip(chr(10))}\n{LAYERS}"
+    one, plain = (Compiled(Network(text, 1, True, False), without) for without in ((), OPTIONAL))
+    arrays = one.network.arrays(BATCH)
+    expected = plain.reference(arrays, BATCH)
+    assert_close(one.reference(arrays, BATCH), expected, 1e-10)
+    for compiled in (one, plain):
+        assert_close(compiled.run(compiled.program("float64"), arrays, BATCH), expected, 1e-12)
+    assert wrong_slopes(one, arrays, BATCH) == ([], 0)
