@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int
-from netlang.graph.nodes import BATCH, Input, Random
+from netlang.graph.integer import Int, size
+from netlang.graph.nodes import BATCH, Input, Node, Random
 from netlang.graph.text import shape_text
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
@@ -106,9 +106,12 @@ class Net:
     def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name, in inference mode."""
         graph = self.model.forward_graph
-        roots = self.graph.outputs or self.graph.losses
+        roots = graph.outputs or graph.losses  # of the compiled graph: equal nodes are one there
         values, single = self._run(("forward",), graph, tuple(roots.values()), inputs)
-        return {name: values[node][0] if single else values[node] for name, node in roots.items()}
+        return {
+            name: values[node][0] if single and per_example(graph[node]) else values[node]
+            for name, node in roots.items()
+        }
 
     def gradients(self, *, wrt: Sequence[str] | None = None, **inputs: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
         """The loss (the mean over the batch, all losses together) and its gradients, in training mode.
@@ -122,9 +125,8 @@ class Net:
         target = graph.objectives[OBJECTIVE]
         roots = (target, *(graph.gradients[n] for n in names))
         values, single = self._run(key, graph, roots, inputs)
-        grads = {n: values[graph.gradients[n]] for n in names}
-        if single:
-            grads = {n: g[0] if isinstance(self.graph.nodes.get(n), Input) else g for n, g in grads.items()}
+        adjoints = {n: graph[graph.gradients[n]] for n in names}
+        grads = {n: values[a.name][0] if single and per_example(a) else values[a.name] for n, a in adjoints.items()}
         return float(values[target]), grads
 
     def step(self, **inputs: npt.ArrayLike) -> float:
@@ -146,7 +148,7 @@ class Net:
     def losses_and_metrics(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """Each loss and metric in inference mode: `[batch]`, or a scalar where it is a number for the whole batch."""
         graph = self.model.evaluation_graph
-        named = {**self.graph.losses, **self.graph.metrics}
+        named = {**graph.losses, **graph.metrics}
         values, _ = self._run(("evaluate",), graph, tuple(named.values()), inputs)
         return {name: values[node] for name, node in named.items()}
 
@@ -201,8 +203,8 @@ class Net:
             "step": lambda: self.model.step_graph,
         }[use]()
         roots = {
-            "forward": self.graph.outputs or self.graph.losses,
-            "evaluate": {**self.graph.losses, **self.graph.metrics},
+            "forward": graph.outputs or graph.losses,
+            "evaluate": {**graph.losses, **graph.metrics},
             "step": graph.objectives,
         }[use]
         updates = graph.updates if use == "step" else {}
@@ -308,6 +310,11 @@ class Values(MutableMapping[str, Array]):
                 f"the net has no `{name}`",
                 help=nearest(name, self._names) or f"it has {listing(self._names)}",
             )
+
+
+def per_example(node: Node) -> bool:
+    """Whether a node of a lifted graph has a value for each example; a parameter and a batch statistic have not."""
+    return bool(node.shape) and node.shape[0] == size(BATCH)
 
 
 def example_shape(node: Input) -> tuple[int, ...]:

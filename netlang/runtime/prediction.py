@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from netlang.runtime.net import example_shape
+from netlang.runtime.net import example_shape, per_example
 from netlang.runtime.sources import DataLike, open_data
 from netlang.runtime.sources.table import Columns
 
@@ -20,6 +20,8 @@ def predict(
 ) -> dict[str, npt.NDArray[Any]]:
     """The outputs by name, one row for each example, in inference mode; targets in the data are left alone.
 
+    An output that no example decides, such as a parameter, is given once.
+
     Raises `NetlangError` for data that do not fit.
     """
     wanted = []
@@ -31,4 +33,6 @@ def predict(
         net.forward(**{name: array[start : start + batch] for name, array in bound.arrays.items()})
         for start in range(0, bound.examples, batch)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    graph = net.model.forward_graph
+    rows = {name: per_example(graph[node]) for name, node in (graph.outputs or graph.losses).items()}
+    return {name: np.concatenate([p[name] for p in parts]) if rows[name] else parts[-1][name] for name in parts[0]}

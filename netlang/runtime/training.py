@@ -309,7 +309,7 @@ class Snapshot:
 
 def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
     program, graph = net.program("evaluate"), net.model.evaluation_graph
-    named = {**net.graph.losses, **net.graph.metrics}
+    named = {**graph.losses, **graph.metrics}
     if not named:
         fail(
             "nothing-computed",

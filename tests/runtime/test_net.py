@@ -102,3 +102,19 @@ def test_initial_values_follow_the_seed() -> None:
     a, b, c = (netlang.loads(CLASSIFIER, seed=s) for s in (1, 1, 2))
     assert a.params["dense_1.W"].tobytes() == b.params["dense_1.W"].tobytes()
     assert a.params["dense_1.W"].tobytes() != c.params["dense_1.W"].tobytes()
+
+
+def test_equal_outputs_are_computed_once_and_given_twice() -> None:
+    net = netlang.loads("net N:\n    input x[2]\n    output a = x + 1, b = 1 + x, k = argmax(x)\n")
+    outputs = net([[1, 2], [4, 3]])
+    assert outputs["a"].tolist() == outputs["b"].tolist() == [[2, 3], [5, 4]]
+    assert outputs["k"].tolist() == [1, 0]
+
+
+def test_an_output_that_no_example_decides_has_no_batch() -> None:
+    net = netlang.loads("net N:\n    input x[2]\n    param w[2] ~ ones\n    output y = w * x, w, two = 1 + 1\n")
+    for inputs, shape in (([1, 2], (2,)), ([[1, 2]], (1, 2))):
+        outputs = net(inputs)
+        assert outputs["y"].shape == shape
+        assert outputs["w"].tolist() == [1, 1]
+        assert outputs["two"] == 2
