@@ -72,12 +72,12 @@ class Applications:
         try:
             if definition.kind == "layer":
                 return self.layer(definition, positional, named, e, context, instance)
-            value = self.function(definition, positional, named, e.span, context)
+            value = self.function(definition, positional, named, e, context)
             if staged and not context.frame.pure and not context.indices.named and isinstance(value, Tensor):
                 return self.staged(definition.name.id, definition.kind, value, positional, e, context)
             return value
         except NetlangError as error:
-            raise self.blame(error, definition, e, context) from None
+            raise self.blame(error, definition, e.span) from None
         except RecursionError:
             fail(
                 "too-deep",
@@ -93,11 +93,11 @@ class Applications:
         definition: tree.Definition,
         positional: Sequence[Value],
         named: Sequence[tuple[str, Value]],
-        span: Span,
+        e: tree.Expression,
         context: Context,
     ) -> Value:
         frame = Frame(context.frame.module.home(definition), definition.kind, definition.name.id, "", "", True)
-        self.elaborator.arguments.bind(definition, positional, named, frame, span)
+        self.elaborator.arguments.bind(definition, positional, named, frame, _head(e), written=_written(e))
         value = self.elaborator.body(definition.body, frame)
         if value is None:
             fail(
@@ -107,9 +107,9 @@ class Applications:
                 help="end it with `return ...`",
             )
         if isinstance(value, Tensor) and value.node is None:
-            maker = f"`{definition.name.id}` at {span.line}:{span.column}"
+            maker = f"`{definition.name.id}` at {e.span.line}:{e.span.column}"
             own = Tensor(value.shape, value.element, value.dtype, None, value.bound, maker)
-            return self.elaborator.builder.metered(own, definition.name.id, span)
+            return self.elaborator.builder.metered(own, definition.name.id, e.span)
         return value
 
     def apply_function_stage(self, name: str, values: list[Value], stage: tree.Expression, context: Context) -> Value:
@@ -169,7 +169,7 @@ class Applications:
         scope, owner = self.instance_scope(title, instance, context.frame)
         module = context.frame.module if instance is None else instance.module
         frame = Frame(module.home(definition), "layer", title, scope, owner, False)
-        self.elaborator.arguments.bind(definition, positional, named, frame, e.span)
+        self.elaborator.arguments.bind(definition, positional, named, frame, _head(e), written=_written(e))
         value = self.elaborator.body(definition.body, frame)
         if value is None:
             fail("missing-return", f"`{title}` returns nothing", definition.name.span, help="end it with `return ...`")
@@ -274,21 +274,28 @@ class Applications:
         self.elaborator.builder.add(node)
         return node_tensor(node, None, f"`reshape` at {span.line}:{span.column}")
 
-    def blame(
-        self, error: NetlangError, definition: tree.Definition, e: tree.Expression, context: Context
-    ) -> NetlangError:
+    def blame(self, error: NetlangError, definition: tree.Definition, span: Span) -> NetlangError:
         """An error inside a library definition is shown where the user applied it."""
         out = []
         for d in error.diagnostics:
             inside = d.span is not None and self.elaborator.module.is_library(d.span.source)
-            if inside and not self.elaborator.module.is_library(e.span.source):
+            if inside and not self.elaborator.module.is_library(span.source):
                 assert d.span is not None
                 place = f"in `{definition.name.id}`, at {d.span}" + (
                     f": {d.label}" if d.label and d.code != "requirement" else ""
                 )
-                d = Diagnostic(d.code, d.message, e.span, "", (*d.notes, place), d.help, d.severity)
+                d = Diagnostic(d.code, d.message, span, "", (*d.notes, place), d.help, d.severity)
             out.append(d)
         return NetlangError(*out)
+
+
+def _head(e: tree.Expression) -> Span:
+    """The name of what is applied."""
+    return e.callee.span if isinstance(e, tree.Call) else e.span
+
+
+def _written(e: tree.Expression) -> Sequence[tree.Argument]:
+    return e.arguments if isinstance(e, tree.Call) else ()
 
 
 def _nodes(values: Sequence[Value]) -> list[str]:

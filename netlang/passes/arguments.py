@@ -37,16 +37,21 @@ class Arguments:
         frame: Frame,
         span: Span,
         skip: int = 0,
+        written: Sequence[tree.Argument] = (),
     ) -> None:
-        """Bind a definition's parameters in its frame: arguments, defaults, the extents in the tensors' patterns."""
+        """Bind a definition's parameters in its frame: arguments, defaults, the extents in the tensors' patterns.
+
+        `span` is the place to blame; `written` are the arguments at that place, the last ones of those given.
+        """
         parameters = definition.parameters[skip:]
         title = definition.name.id
+        places = _places(positional, written)
         if len(positional) > len(parameters):
             signature = ", ".join(p.name for p in parameters)
             fail(
                 "wrong-arity",
                 f"`{title}` takes {_count(len(parameters), 'argument')}, found {len(positional)}",
-                span,
+                places.get(len(parameters), span),
                 help=f"it takes ({signature})" if signature else "",
             )
         given = {p.name: v for p, v in zip(parameters, positional, strict=False)}
@@ -56,13 +61,20 @@ class Arguments:
                 fail(
                     "unknown-argument",
                     f"`{title}` has no argument `{name}`",
-                    span,
+                    places.get(name, span),
                     help=nearest(name, known) or f"it takes {listing(known)}",
                 )
             if name in given:
-                fail("duplicate-argument", f"`{name}` is given twice to `{title}`", span)
+                fail(
+                    "duplicate-argument",
+                    f"`{name}` is given twice to `{title}`",
+                    places.get(name, span),
+                    notes=[f"by position it is argument {known.index(name) + 1}"],
+                    help="remove one of them",
+                )
             given[name] = value
-        for parameter in parameters:
+        for k, parameter in enumerate(parameters):
+            place = places.get(parameter.name, places.get(k, span))
             if parameter.name in given:
                 value = given[parameter.name]
             elif parameter.default is not None:
@@ -74,24 +86,37 @@ class Arguments:
                     span,
                     help=f"it takes {listing(known)}",
                 )
-            frame.names[parameter.name] = self.bound_argument(parameter, value, definition, frame, span)
+            frame.names[parameter.name] = self.bound_argument(parameter, value, definition, frame, span, place)
             frame.spans[parameter.name] = parameter.span
 
     def bound_argument(
-        self, parameter: tree.Parameter, value: Value, definition: tree.Definition, frame: Frame, span: Span
+        self,
+        parameter: tree.Parameter,
+        value: Value,
+        definition: tree.Definition,
+        frame: Frame,
+        span: Span,
+        place: Span,
     ) -> Value:
+        """The value of a parameter; `place` is where it is written, `span` where the definition is applied."""
         title = definition.name.id
         if parameter.dims is None and parameter.type is None:
             if definition.kind == "layer" and isinstance(value, Tensor):
                 fail(
                     "static-argument",
                     f"`{parameter.name}` of `{title}` must be known at compile time, found {describe(value)}",
-                    span,
-                    help="give it a number",
+                    place,
+                    notes=[f"it is {value.maker}"] if value.maker else (),
+                    help="give it a number, or an argument of the net",
                 )
             return value
         if isinstance(value, Instance | Family | Several | str | list | bool):
-            fail("type-mismatch", f"`{title}` expects a tensor for `{parameter.name}`, found {describe(value)}", span)
+            fail(
+                "type-mismatch",
+                f"`{title}` expects a tensor for `{parameter.name}`, found {describe(value)}",
+                place,
+                help="apply the layer first: `x -> layer(...)`" if isinstance(value, Instance) else "give it a tensor",
+            )
         tensor = to_tensor(value, span)
         self.match_shape(parameter, tensor, definition, frame, span)
         if parameter.type is not None:
@@ -175,6 +200,14 @@ class Arguments:
             notes=notes,
             help="reshape it to a vector first" if flat else f"check what leads into `{title}`",
         )
+
+
+def _places(positional: Sequence[Value], written: Sequence[tree.Argument]) -> dict[str | int, Span]:
+    """Where arguments are written: by name, and by position."""
+    unnamed = [a for a in written if a.name is None]
+    first = len(positional) - len(unnamed)  # what comes before is the pipeline's tensor, or the instance's own
+    places: dict[str | int, Span] = {first + k: a.span for k, a in enumerate(unnamed)}
+    return places | {a.name: a.span for a in written if a.name is not None}
 
 
 def _plain(extent: Int) -> int | Int:
