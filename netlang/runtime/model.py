@@ -22,7 +22,7 @@ from netlang.passes.recipe import Recipe, read_recipe
 from netlang.passes.values import Value
 
 PREPARE = tuple(p for p in PASSES if p.name in ("lift", "stabilize"))  # before anything is derived
-FINISH = tuple(p for p in PASSES if p.name in ("simplify", "share", "prune"))  # when everything is there
+FINISH = tuple(p for p in PASSES if p.name in ("simplify", "hoist", "share", "prune"))  # when everything is there
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class Model:
 
     @cached_property
     def step_graph(self) -> Graph:
-        graph = self.updated_graph
+        graph = self.updated_graph.evolve(gradients={})  # the updates use the gradients up; nobody else asks for them
         return self.compiled(graph, (), (*graph.objectives.values(), *graph.updates.values()))
 
     @cached_property
