@@ -22,7 +22,7 @@ from netlang.graph.expression import (
 )
 from netlang.graph.integer import Int, index, integer, is_nonnegative
 from netlang.graph.nodes import Param, State
-from netlang.graph.text import condition_text, shape_text
+from netlang.graph.text import shape_text
 from netlang.language import tree
 from netlang.passes.arithmetic import (
     COMPARISONS,
@@ -107,7 +107,7 @@ class Evaluator:
                 "read-outside",
                 outside.message,
                 outside.span,
-                label=f"needs {condition_text(outside.condition)}".replace("#", "_"),
+                label=outside.needs,
                 help="say what such a read gives: `(... else 0)`",
             )
 

@@ -69,8 +69,17 @@ def add_objectives(graph: Graph, module: Module, recipe: Recipe) -> Graph:
 
 def add_updates(graph: Graph, module: Module, recipe: Recipe) -> Graph:
     """Differentiate each objective by the parameters of its goal and add the optimizer's updates."""
+    changed: dict[str, Goal] = {}
     for goal, target in zip(recipe.goals, graph.objectives.values(), strict=True):
         params = chosen(graph, goal.over) if goal.over else list(graph.params)
+        for param in params:
+            if changed.setdefault(param.name, goal) is not goal:
+                fail(
+                    "duplicate-setting",
+                    f"`{param.name}` is changed to minimize `{changed[param.name].name}` and `{goal.name}`",
+                    goal.over[0].span if goal.over else goal.optimizer.span,
+                    help="name each parameter, or its layer, after one `over` only",
+                )
         if not params:
             fail("nothing-to-train", f"`{graph.name}` has no parameters", recipe.span, help="add a layer or a `param`")
         graph = derive(graph, target, [p.name for p in params])

@@ -14,7 +14,6 @@ from netlang.graph.expression import (
 )
 from netlang.graph.integer import Int, index, product, size
 from netlang.graph.nodes import BATCH
-from netlang.graph.text import condition_text
 from netlang.language import tree
 from netlang.passes.arithmetic import (
     to_tensor,
@@ -51,7 +50,7 @@ class Reductions:
                     "read-outside",
                     pending.message,
                     pending.span,
-                    label=f"needs {condition_text(pending.condition)}".replace("#", "_"),
+                    label=pending.needs,
                     help=f"say inside the `{e.op}` what such a read gives: `(... else 0)`",
                 )
         context.pending += inner.pending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from netlang.diagnostics import Span
 from netlang.graph.expression import Condition, Expr, Read, whole
 from netlang.graph.integer import Index, Int, fetch, index
 from netlang.graph.nodes import Node, Param, State
-from netlang.graph.text import shape_text
+from netlang.graph.text import condition_text, shape_text
 from netlang.language.tree import Definition
 from netlang.passes.modules import Module
 
@@ -153,3 +154,8 @@ class Pending:
     condition: Condition
     span: Span
     message: str
+
+    @property
+    def needs(self) -> str:
+        """The condition, with the indices called as the user calls them."""
+        return re.sub(r"#\d+", "", f"needs {condition_text(self.condition)}")
