@@ -151,7 +151,8 @@ def _invariants_apart(graph: Graph, node: Equation, taken: dict[str, None]) -> l
     new = _outermost(inner, apart)
     if not made:
         return [node]
-    return [*made, replace(node, body=Reduce(node.body.op, node.body.ranges, new) if ranges else new)]
+    body = Reduce(node.body.op, node.body.ranges, new) if isinstance(node.body, Reduce) else new
+    return [*made, replace(node, body=body)]
 
 
 def _outermost(e: Expr, apart: Callable[[Expr], Expr | None]) -> Expr:

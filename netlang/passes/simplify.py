@@ -203,7 +203,7 @@ def _folded(e: Apply) -> Expr:
         value = fold(*(a.value for a in e.args if isinstance(a, Const)))
     except (ArithmeticError, ValueError):
         return e
-    return const(value) if isinstance(value, float | int) and math.isfinite(value) else e
+    return const(value) if math.isfinite(value) else e
 
 
 def _merged_guards(e: Apply) -> Expr:

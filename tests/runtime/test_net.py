@@ -41,7 +41,8 @@ def test_any_batch_size_and_single_examples() -> None:
     net = netlang.loads(CLASSIFIER)
     x = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
     whole = net(x)
-    assert whole.shape == (7, 2) and whole.dtype == np.float32
+    assert whole.shape == (7, 2)
+    assert whole.dtype == np.float32
     np.testing.assert_allclose(net(x[:3]), whole[:3], rtol=1e-6)
     np.testing.assert_allclose(net(x[4]), whole[4], rtol=1e-6)
     np.testing.assert_allclose(whole, x @ net.params["dense_1.W"].T + net.params["dense_1.b"], rtol=1e-5, atol=1e-6)

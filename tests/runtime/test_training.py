@@ -62,7 +62,7 @@ def test_equal_seeds_give_equal_bits_and_other_seeds_do_not() -> None:
     assert any(values(first)[n].tobytes() != values(third)[n].tobytes() for n in values(first))
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -73,9 +73,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
     def stop(epoch: Epoch) -> None:
         if epoch.number == 2:
-            raise Interrupted
+            raise StoppedError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(StoppedError):
         netlang.loads(TEXT).fit(checkpoint=path, patience=5, report=stop)
     resumed = netlang.load(path)
     assert resumed.epochs_done == 2
