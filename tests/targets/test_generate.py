@@ -449,3 +449,17 @@ def test_random_graphs_agree_with_the_reference(seed: int) -> None:
 
 def test_a_reduction_over_nothing_is_not_built() -> None:
     assert reduce("sum", [], const(1)) == const(1)
+
+
+def test_a_place_that_is_taken_over_is_one_parameter() -> None:
+    """Two pointers to one place would promise the compiler what is not so."""
+    test = graph(
+        given("x", B, 40),
+        equation("s", {"b": B, "j": 40}, total("sum", {"i": 40}, mul(read("x", b, i), read("x", b, (i + j) % 40)))),
+        equation("top", {"b": B}, total("max", {"j": 40}, read("s", b, j))),
+        equation("e", {"b": B, "j": 40}, sub(read("s", b, j), read("top", b))),
+        equation("y", {"b": B, "j": 40}, read("e", b, 39 - j)),
+    )
+    source = agree(test, ["y"])
+    assert schedule(test, ["y"]).buffers["e"].slot == "s"
+    assert "def e(s: real[:], top: real[:], batch: i64):" in source

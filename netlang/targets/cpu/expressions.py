@@ -42,12 +42,14 @@ FORMS: Mapping[str, tuple[str, int]] = {
 class Expressions:
     """Writes the expressions of one kernel.
 
-    `lines` are the statements so far, at the margin that the owner sets; a value that is used twice gets a name there,
-    unless it is in a branch that may not be taken (`_lazy`), where it is repeated.
+    Buffers that take over one place of memory are one parameter, by the name of the first in the kernel: `memory` has
+    the buffer for each place. `lines` are the statements so far, at the margin that the owner sets; a value that is used
+    twice gets a name there, unless it is in a branch that may not be taken (`_lazy`), where it is repeated.
     """
 
     def __init__(self, program: Program, kernel: Kernel, names: Names) -> None:
         self.program, self.kernel, self.names = program, kernel, names
+        self.memory: dict[str, str] = {}
         self.lines: list[str] = []
         self.margin = "    "
         self._lazy = 0
@@ -160,7 +162,9 @@ class Expressions:
         place = self._place(found, tuple(indices))
         if found.draws:
             return f"{found.draws}({self.names.of('key', found.source)}, {place})"
-        return f"{self.names.of('buffer', found.buffer)}[{place}]"
+        slot = self.program.buffers[found.buffer].slot
+        self.memory.setdefault(slot, found.buffer)
+        return f"{self.names.of('buffer', slot)}[{place}]"
 
     def _place(self, tensor: Tensor, indices: tuple[Int, ...]) -> str:
         terms = []

@@ -43,8 +43,8 @@ def generate(program: Program) -> str:
             written[canonical] = names.unique(identifier(kernel.name))
             comment = [f"# {source_text(text, origin)}" for text, origin in kernel.sources]
             readable = Names()
-            for buffer in function.names.used("buffer"):  # tensors have the first choice of names
-                readable.of("buffer", buffer)
+            for slot, buffer in function.body.memory.items():  # tensors have the first choice of names
+                readable.prefer("buffer", slot, identifier(buffer))
             texts.append("\n".join([*comment, _Function(program, kernel, readable).text(written[canonical])]))
         calls.append(f"    {written[canonical]}({', '.join(function.arguments(addresses, numbers))})")
     entry = [f"def {ENTRY}(memory, sizes):", *(calls or ["    return"])]
