@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Diagnostic, NetlangError, Span, fail
@@ -273,6 +274,14 @@ class Applications:
         node = View(path, tuple(shape), "real", Origin(span, context.frame.scope), source.node)
         self.elaborator.builder.add(node)
         return node_tensor(node, None, f"`reshape` at {span.line}:{span.column}")
+
+    @contextmanager
+    def blamed_on(self, definition: tree.Definition, span: Span) -> Iterator[None]:
+        """Inside, errors of a library definition are shown at `span`."""
+        try:
+            yield
+        except NetlangError as error:
+            raise self.blame(error, definition, span) from None
 
     def blame(self, error: NetlangError, definition: tree.Definition, span: Span) -> NetlangError:
         """An error inside a library definition is shown where the user applied it."""

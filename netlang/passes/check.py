@@ -45,7 +45,11 @@ def _check_net(module: Module, net: tree.Definition, arguments: Mapping[str, Val
     try:
         inference = elaborate(module, net, arguments)
         training = elaborate(module, net, arguments, training=True)
-        read_recipe(module, net, arguments)
+        recipe = read_recipe(module, net, arguments)
+        if recipe is not None:
+            from netlang.passes.optimize import check_recipe  # only now: it loads the differentiation
+
+            check_recipe(training, module, recipe)
     except NetlangError as error:
         return list(error.diagnostics)
     return list(lint(inference, training))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from netlang.diagnostics import fail, nearest
+from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, add, const, div, mul, power, read
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index
@@ -32,45 +32,82 @@ def add_penalties(graph: Graph, module: Module, recipe: Recipe) -> tuple[Graph, 
     names: list[str] = []
     for penalty in recipe.penalties:
         params = chosen(graph, penalty.over) if penalty.over else [p for p in graph.params if len(p.shape) > 1]
-        for param in params:
-            frame = Frame(module.home(penalty.definition), "penalty", penalty.definition.name.id, "", "", True)
-            elaborator.arguments.bind(
-                penalty.definition, [node_tensor(param), *penalty.positional], penalty.named, frame, penalty.span
-            )
-            value = to_tensor(elaborator.body(penalty.definition.body, frame) or 0, penalty.span)
-            if value.shape:
-                fail(
-                    "loss-not-scalar",
-                    f"the penalty `{penalty.definition.name.id}` {value.describe()}, not a single number",
-                    penalty.span,
-                )
-            name = elaborator.builder.unused(f"{param.name}.{penalty.definition.name.id}")
-            elaborator.builder.equation(name, value, Origin(penalty.span, param.origin.scope))
-            names.append(name)
+        with elaborator.applications.blamed_on(penalty.definition, penalty.span):
+            names += [_add_penalty(elaborator, penalty, param) for param in params]
     nodes = list(elaborator.builder.nodes.values())
     return graph.evolve(nodes), tuple(names)
+
+
+def _add_penalty(elaborator: Elaborator, penalty: Applied, param: Param) -> str:
+    definition = penalty.definition
+    frame = Frame(elaborator.module.home(definition), "penalty", definition.name.id, "", "", True)
+    elaborator.arguments.bind(definition, [node_tensor(param), *penalty.positional], penalty.named, frame, penalty.span)
+    value = to_tensor(elaborator.body(definition.body, frame) or 0, penalty.span)
+    if value.shape:
+        fail(
+            "loss-not-scalar",
+            f"the penalty `{definition.name.id}` {value.describe()}, not a single number",
+            penalty.span,
+            help="let it return a sum or a mean over the elements",
+        )
+    name = elaborator.builder.unused(f"{param.name}.{definition.name.id}")
+    elaborator.builder.equation(name, value, Origin(penalty.span, param.origin.scope))
+    return name
 
 
 def add_objectives(graph: Graph, module: Module, recipe: Recipe) -> Graph:
     """Add penalties and one objective for each goal."""
     graph, penalties = add_penalties(graph, module, recipe)
-    for goal in recipe.goals:
-        for loss in goal.losses:
-            if loss not in graph.losses:
-                fail(
-                    "unknown-name",
-                    f"`{graph.name}` has no loss `{loss}`",
-                    goal.optimizer.span,
-                    help=nearest(loss, graph.losses),
-                )
+    _check_losses(graph, recipe)
     groups = {g.name if not g.losses else f"{g.name}.objective": g.losses or tuple(graph.losses) for g in recipe.goals}
     return objective(graph, groups, penalties)
 
 
 def add_updates(graph: Graph, module: Module, recipe: Recipe) -> Graph:
     """Differentiate each objective by the parameters of its goal and add the optimizer's updates."""
+    for (goal, params), target in zip(_trained(graph, recipe), graph.objectives.values(), strict=True):
+        graph = derive(graph, target, [p.name for p in params])
+        gradients = {p.name: graph.gradients[p.name] for p in params}
+        graph = _Updates(graph, module, recipe, goal).add(params, gradients)
+    return graph
+
+
+def check_recipe(graph: Graph, module: Module, recipe: Recipe) -> None:
+    """Raise what `add_objectives` and `add_updates` would, without deriving anything.
+
+    The optimizer is applied as if each parameter were its own gradient, which has its shape.
+    """
+    graph, _ = add_penalties(graph, module, recipe)
+    _check_losses(graph, recipe)
+    for goal, params in _trained(graph, recipe):
+        graph = _Updates(graph, module, recipe, goal).add(params, {p.name: p.name for p in params})
+
+
+def _check_losses(graph: Graph, recipe: Recipe) -> None:
+    for goal in recipe.goals:
+        for loss in goal.losses:
+            if loss not in graph.losses:
+                known = listing(graph.losses) if graph.losses else "no losses"
+                fail(
+                    "unknown-loss",
+                    f"`{graph.name}` has no loss `{loss}`",
+                    goal.span,
+                    help=nearest(loss, graph.losses) or f"it has {known}",
+                )
+    if not graph.losses:
+        fail(
+            "no-loss",
+            f"`{graph.name}` has no loss to minimize",
+            recipe.span,
+            help="add a line such as `loss mean(...)` to the net",
+        )
+
+
+def _trained(graph: Graph, recipe: Recipe) -> list[tuple[Goal, list[Param]]]:
+    """The parameters that each goal changes, each of them in one goal only."""
     changed: dict[str, Goal] = {}
-    for goal, target in zip(recipe.goals, graph.objectives.values(), strict=True):
+    trained = []
+    for goal in recipe.goals:
         params = chosen(graph, goal.over) if goal.over else list(graph.params)
         for param in params:
             if changed.setdefault(param.name, goal) is not goal:
@@ -82,10 +119,8 @@ def add_updates(graph: Graph, module: Module, recipe: Recipe) -> Graph:
                 )
         if not params:
             fail("nothing-to-train", f"`{graph.name}` has no parameters", recipe.span, help="add a layer or a `param`")
-        graph = derive(graph, target, [p.name for p in params])
-        gradients = {p.name: graph.gradients[p.name] for p in params}
-        graph = _Updates(graph, module, recipe, goal).add(params, gradients)
-    return graph
+        trained.append((goal, params))
+    return trained
 
 
 def chosen(graph: Graph, names: Sequence[tree.Name]) -> list[Param]:
@@ -96,7 +131,12 @@ def chosen(graph: Graph, names: Sequence[tree.Name]) -> list[Param]:
         if not matching:
             owners = {p.name.rsplit(".", 1)[0] for p in graph.params}
             known = [*(p.name for p in graph.params), *owners]
-            fail("unknown-name", f"no parameter is called `{name.id}`", name.span, help=nearest(name.id, known))
+            fail(
+                "unknown-name",
+                f"no parameter is called `{name.id}`",
+                name.span,
+                help=nearest(name.id, known) or f"there are {listing(known)}",
+            )
         found |= {p.name: p for p in matching}
     return list(found.values())
 
@@ -135,10 +175,13 @@ class _Updates:
         frame.names |= self.clock
         frame.names |= {weight: node_tensor(param), slope: gradient}
         frame.weight = weight
-        self.elaborator.arguments.bind(definition, optimizer.positional, optimizer.named, frame, optimizer.span, skip=2)
-        if rate is not None:
-            frame.names["lr"] = rate
-        self.elaborator.body(definition.body, frame)
+        with self.elaborator.applications.blamed_on(definition, optimizer.span):
+            self.elaborator.arguments.bind(
+                definition, optimizer.positional, optimizer.named, frame, optimizer.span, skip=2
+            )
+            if rate is not None:
+                frame.names["lr"] = rate
+            self.elaborator.body(definition.body, frame)
 
     def rate(self, optimizer: Applied) -> Tensor | None:
         """The learning rate under the schedule, as a scalar node; None without a schedule."""
@@ -151,17 +194,26 @@ class _Updates:
             optimizer.definition, optimizer.positional, optimizer.named, own, optimizer.span, skip=2
         )
         if "lr" not in own.names:
-            fail("bad-setting", f"`{optimizer.definition.name.id}` has no rate `lr` to schedule", schedule.span)
+            fail(
+                "bad-setting",
+                f"`{optimizer.definition.name.id}` has no rate `lr` to schedule",
+                schedule.span,
+                help="remove the schedule, or choose an optimizer with a rate `lr`",
+            )
         frame = Frame(self.module.home(definition), "schedule", definition.name.id, "", "", True)
         frame.names |= self.clock
         rate: Value = own.names["lr"]
-        self.elaborator.arguments.bind(definition, [rate, *schedule.positional], schedule.named, frame, schedule.span)
-        value = to_tensor(self.elaborator.body(definition.body, frame) or 0, schedule.span)
+        with self.elaborator.applications.blamed_on(definition, schedule.span):
+            self.elaborator.arguments.bind(
+                definition, [rate, *schedule.positional], schedule.named, frame, schedule.span
+            )
+            value = to_tensor(self.elaborator.body(definition.body, frame) or 0, schedule.span)
         if value.shape:
             fail(
                 "loss-not-scalar",
                 f"the schedule `{definition.name.id}` {value.describe()}, not a single number",
                 schedule.span,
+                help="let it return one number",
             )
         name = self.builder.unused("learning_rate")
         return self.builder.equation(name, value, Origin(schedule.span))

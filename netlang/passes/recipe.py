@@ -33,6 +33,7 @@ class Goal:
     losses: tuple[str, ...]
     over: tuple[tree.Name, ...]
     optimizer: Applied
+    span: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class _Reader:
                     line.span,
                     help="add `with name(...)`, an optimizer",
                 )
-            goals.append(Goal(line.loss.id, (line.loss.id,), line.over, own))
+            goals.append(Goal(line.loss.id, (line.loss.id,), line.over, own, line.loss.span))
         return tuple(goals)
 
     def applied(self, kind: str, line: tree.Setting) -> Applied:
