@@ -100,6 +100,12 @@ class Adjoints:
     def recognize(self, body: Expr) -> Expr:
         return self.recognizer.recognized(body)
 
+    def define(self, name: str) -> None:
+        """Note that a function of one number of this name occurs in a formula."""
+        for template in self.templates.pointwise():
+            if template.name == name:
+                self.used.setdefault(name, template)
+
     # --- functions ----------------------------------------------------------------------------------------------------
 
     def _named(self, template: Template, tensor: str, prime: bool = False) -> str:
@@ -110,7 +116,8 @@ class Adjoints:
 
     def functions(self) -> list[tuple[Template, Expr | None]]:
         """The templates that occur, and the derivatives of those of one number, in terms of the value."""
-        return [(t, _derivative(t)) for t in self.used.values()]
+        found = [(t, _derivative(t)) for t in self.used.values()]
+        return [(t, prime if prime is None else self.recognize(prime)) for t, prime in found]
 
     def function_words(self, words: Vocabulary, template: Template) -> Vocabulary:
         """A vocabulary in which the value of the template's function has a name."""

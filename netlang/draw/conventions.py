@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterator
 
 from netlang.draw.derivation import Derivation, Equality
-from netlang.draw.formula import Bracket, Call, Element, Formula, Hadamard, Product, Transpose
+from netlang.draw.formula import Bracket, Call, Column, Element, Hadamard, Product, parts
+from netlang.draw.formula_text import is_outer
 
 
 def conventions(d: Derivation) -> list[str]:
     """A sentence for each convention that a reader of the derivation meets."""
-    met = [part for equation in _equations(d) for side in (equation.left, equation.right) for part in _walk(side)]
+    met = [part for equation in _equations(d) for side in (equation.left, equation.right) for part in parts(side)]
     kinds = {type(part) for part in met}
     lines = [f"d{d.symbol}/dX has the shape of X."]
     if Element in kinds:
         lines.append("Indices begin at 0; a range `k < 4` is 0, 1, 2, 3.")
     if Hadamard in kinds:
         lines.append("a ⊙ b is the elementwise product; functions and quotients of tensors are elementwise too.")
-    if any(isinstance(p, Product) and len(p.factors) > 1 and isinstance(p.factors[-1], Transpose) for p in met):
+    if any(isinstance(p, Product) and len(p.factors) > 1 and is_outer(p) for p in met):
         lines.append("A transposed vector at the end, as in a ⊙ b cᵀ, multiplies all that stands before it.")
+    if Column in kinds:
+        lines.append("(a, b) is the vector, a column, of a and b.")
     if Bracket in kinds:
         lines.append("[S] is 1 where S holds, else 0 (Iverson's bracket).")
     if any(isinstance(p, Call) and p.name == "onehot" for p in met):
@@ -37,17 +39,3 @@ def _equations(d: Derivation) -> Iterator[Equality]:
         for result in step.results:
             yield result.raw
             yield from result.forms
-
-
-def _walk(formula: Formula) -> Iterator[Formula]:
-    yield formula
-    for f in fields(formula):
-        yield from _inside(getattr(formula, f.name))
-
-
-def _inside(value: object) -> Iterator[Formula]:
-    if isinstance(value, Formula):
-        yield from _walk(value)
-    elif isinstance(value, Iterable) and not isinstance(value, str):
-        for part in value:
-            yield from _inside(part)

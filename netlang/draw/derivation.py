@@ -8,21 +8,21 @@ For each adjoint the shorter of the last two is what the step arrives at, so `σ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.draw.adjoints import Adjoints
 from netlang.draw.element import Vocabulary, element, is_padding, reduction
-from netlang.draw.formula import Adjoint, Call, Element, Formula, Symbol
+from netlang.draw.formula import Adjoint, Call, Element, Formula, Symbol, parts
 from netlang.draw.formula_text import formula_text
 from netlang.draw.matrix import NoMatrixFormError, tensor_formula
 from netlang.draw.notation import shape_label
-from netlang.draw.recognize import Templates
-from netlang.graph.expression import Reduce, Select, reads, walk
+from netlang.draw.recognize import ARGUMENT, Template, Templates
+from netlang.graph.expression import Expr, Reduce, Select, reads, walk
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
-from netlang.graph.nodes import BATCH, Equation, Extern, Node, View
+from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope, View
 from netlang.passes.derive import PREFIX
 from netlang.passes.lift import lift
 from netlang.passes.modules import Module
@@ -97,6 +97,8 @@ class Derivation:
     forward: tuple[tuple[str, tuple[Equality, ...]], ...]
     steps: tuple[Step, ...]
     gradients: tuple[Result, ...]
+    graph: Graph  # that was differentiated, lifted where the objective needs the batch
+    labels: Mapping[str, str]  # what nodes are called in the formulas, where that is not their name
     padded: bool = False  # an equation reads outside a tensor
 
 
@@ -186,24 +188,37 @@ class _Writer:
         self.symbol = LOSS if is_loss and LOSS not in graph.nodes else goal
         labels = {node: name for name, node in graph.outputs.items() if name not in graph.nodes}
         labels |= {f"{n}.arg{op}": f"{n}.arg{op}" for n in graph.nodes for op in ("max", "min")}
-        labels[goal] = self.symbol
+        labels |= {goal: self.symbol, ARGUMENT: "x"}
         self.words, self.raw_words = (
             Vocabulary(g, self.symbol, self.adjoints.primal, self.adjoints.hidden, labels, self.adjoints.virtual)
             for g in (self.adjoints.final, self.adjoints.raw)
         )
         self.values: dict[str, Formula] = {}
+        labels |= {s.outputs[0]: s.name for s in graph.scopes if self._is_view(s)}
+
+    def _is_view(self, scope: Scope) -> bool:
+        """A layer that gives another shape is called by its own name, which says what it does."""
+        one = self.full.nodes.get(scope.outputs[0]) if len(scope.outputs) == 1 else None
+        return (
+            isinstance(one, View) and one.name not in self.full.outputs.values() and scope.name not in self.full.nodes
+        )
 
     def derivation(self) -> Derivation:
         results = {name: self.result(name) for name in self.adjoints.order}
         steps = self.steps(results)
+        forward = self.forward()
+        for result in results.values():
+            self.note((result.raw, *result.forms))
         return Derivation(
             self.full.name,
             self.symbol,
             self.goal,
             tuple(self.functions()),
-            tuple(self.forward()),
+            tuple(forward),
             tuple(steps),
             tuple(results[name] for name in self.sought),
+            self.full,
+            self.words.labels,
             any(
                 isinstance(e, Select) and is_padding(e, self.words)
                 for node in self.adjoints.final
@@ -240,16 +255,29 @@ class _Writer:
 
     def functions(self) -> list[Equality]:
         """What the library's functions that occur in the formulas are, and their derivatives."""
-        found = []
-        for template, prime in self.adjoints.functions():
-            places = tuple(Symbol(i) for i in template.indices)
-            argument = Call(template.name, (Symbol("x"),))
-            left = Element(argument, places) if places else argument
-            found.append(Equality(left, element(template.body, self.words)))
-            if prime is not None:
-                words = self.adjoints.function_words(self.words, template)
-                found.append(Equality(Call(template.name, (Symbol("x"),), True), element(prime, words)))
+        found: list[Equality] = []
+        described: set[str] = set()
+        while waiting := [pair for pair in self.adjoints.functions() if pair[0].name not in described]:
+            for template, prime in waiting:
+                described.add(template.name)
+                found += self.function(template, prime)
+            self.note(found)  # a function may be written with another one
         return found
+
+    def function(self, template: Template, prime: Expr | None) -> Iterator[Equality]:
+        places = tuple(Symbol(i) for i in template.indices)
+        value = Call(template.name, (Symbol("x"),))
+        yield Equality(Element(value, places) if places else value, element(template.body, self.words))
+        if prime is not None:
+            words = self.adjoints.function_words(self.words, template)
+            yield Equality(Call(template.name, (Symbol("x"),), True), element(prime, words))
+
+    def note(self, equations: Iterable[Equality]) -> None:
+        """Functions that only their sign in a formula tells of."""
+        for equation in equations:
+            for part in parts(equation.right):
+                if isinstance(part, Call):
+                    self.adjoints.define(part.name)
 
     # --- adjoints -----------------------------------------------------------------------------------------------------
 
@@ -262,7 +290,7 @@ class _Writer:
             right: Formula = Call("reshape", (self.words.tensor(node.operand),))
             return Result(name, shape, Equality(left, right, shape), (), sought)
         assert isinstance(node, Equation)
-        raw = Equality(_element(left, node), element(self.raw_words.written_out(node.body), self.raw_words), shape)
+        raw = Equality(_element(left, node), element(self.raw_words.written_out(node), self.raw_words), shape)
         forms: list[Equality] = []
         local, final = self.adjoints.local[name], self.adjoints.final[PREFIX + name]
         assert isinstance(final, Equation)
@@ -280,6 +308,7 @@ class _Writer:
     def form(self, left: Formula, node: Equation, values: Mapping[str, Formula]) -> Equality:
         """An equation in matrix notation where it has one, else in index notation."""
         shape = shape_label(node.shape)
+        node = replace(node, body=self.words.written_out(node))
         try:
             return Equality(left, tensor_formula(node.body, node.extents, self.words, values), shape)
         except NoMatrixFormError:

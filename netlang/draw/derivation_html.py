@@ -28,7 +28,7 @@ summary .number { display: inline-block; min-width: 1.6rem; color: #51657a; font
 ul.rules { margin: .5rem 0 .2rem 1.5rem; padding: 0; list-style: none; }
 ul.rules li { display: inline-block; background: #eef3f8; color: #33506e; border-radius: 4px; font-size: .85rem;
               padding: .1rem .5rem; margin: 0 .4rem .3rem 0; }
-.sought > .last { background: #fff7dc; border-radius: 4px; padding: .15rem .45rem; }
+.sought > .last { justify-self: start; background: #fff7dc; border-radius: 4px; padding: .15rem .45rem; }
 .also { color: #51657a; font-size: .9rem; margin-left: 1.5rem; }
 ul.notation { margin: .4rem 0 0; padding-left: 1.2rem; color: #51657a; font-size: .92rem; }
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }

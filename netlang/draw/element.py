@@ -25,6 +25,7 @@ from netlang.draw.formula import (
     signed,
     total,
 )
+from netlang.draw.nesting import instance, nested
 from netlang.draw.notation import is_guard
 from netlang.draw.signs import row_sign
 from netlang.graph import integer
@@ -45,17 +46,14 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    bound_indices,
     every,
     free_indices,
-    fresh,
     mul,
     negate,
-    rewrite,
     substitute,
 )
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Atom, Fetch, Index, Int, Modulo, Size, index
+from netlang.graph.integer import Atom, Fetch, Index, Int, Modulo, Size
 from netlang.graph.nodes import Equation
 
 
@@ -102,25 +100,11 @@ class Vocabulary:
         if not isinstance(node, Equation):
             return None
         body = node.body
-        places = dict(zip(node.indices, access.indices, strict=True))
-        used = {name for place in access.indices for name in place.indices()}
-        if isinstance(body, Reduce) and used & bound_indices(body).keys():
-            renamed: dict[str, str] = {}
-            for name, _ in body.ranges:
-                renamed[name] = fresh(name, [*used, *renamed.values()])
-            moves = {old: index(new) for old, new in renamed.items()}
-            ranges = tuple((renamed[name], extent) for name, extent in body.ranges)
-            body = Reduce(body.op, ranges, substitute(body.body, moves))
-        return substitute(body, places)
+        return instance(body, node.indices, access)
 
-    def written_out(self, body: Expr) -> Expr:
-        """The body with its hidden parts that have no reduction in their place."""
-
-        def change(e: Expr) -> Expr | None:
-            hidden = self.definition(e) if isinstance(e, Read) else None
-            return None if hidden is None or isinstance(hidden, Reduce) else self.written_out(hidden)
-
-        return rewrite(body, change)
+    def written_out(self, node: Equation) -> Expr:
+        """The body of an equation with its hidden parts in their places."""
+        return nested(node.body, self.definition, node.indices)
 
 
 def element(e: Expr, words: Vocabulary) -> Formula:
@@ -175,13 +159,15 @@ def quotient(e: Apply, words: Vocabulary) -> Formula:
             over.append(element(factor, words))
     if not under:
         return product(over)
+    numbers = [f for f in over if isinstance(f, Number)]
+    over = [f for f in over if not isinstance(f, Number)]
     flowing = [f for f in over if isinstance(f.base if isinstance(f, Element) else f, Adjoint)]
     rest = [f for f in over if f not in flowing]
-    return (
-        product([*flowing, fraction(product(rest), product(under))])
-        if rest
-        else fraction(product(over), product(under))
-    )
+    if not flowing:
+        return fraction(product([*numbers, *rest]), product(under))
+    if not rest:
+        return product([*numbers, fraction(product(flowing), product(under))])
+    return product([*numbers, *flowing, fraction(product(rest), product(under))])
 
 
 def _is_negative_power(e: Apply) -> bool:
@@ -189,9 +175,6 @@ def _is_negative_power(e: Apply) -> bool:
 
 
 def _read(e: Read, words: Vocabulary) -> Formula:
-    hidden = words.definition(e)
-    if hidden is not None:
-        return element(hidden, words)
     places = tuple(integer_formula(i, words) for i in e.indices)
     made = words.virtual.get(e.tensor)
     if made is not None and made.pointwise:

@@ -6,8 +6,8 @@ keep numbers in front, flatten nested sums and products, and take transposes to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,13 @@ class Fraction(Formula):
 class Power(Formula):
     base: Formula
     exponent: Formula
+
+
+@dataclass(frozen=True)
+class Column(Formula):
+    """A vector by its elements."""
+
+    elements: tuple[Formula, ...]
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,21 @@ class Reduction(Formula):
     op: str
     ranges: tuple[tuple[str, Formula | None], ...]
     body: Formula
+
+
+def parts(formula: Formula) -> Iterator[Formula]:
+    """The formula and everything inside it, outermost first."""
+    yield formula
+    for f in fields(formula):
+        yield from _inside(getattr(formula, f.name))
+
+
+def _inside(value: object) -> Iterator[Formula]:
+    if isinstance(value, Formula):
+        yield from parts(value)
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _inside(part)
 
 
 # --- constructors ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from netlang.draw.formula import (
     Bracket,
     Call,
     Cases,
+    Column,
     Element,
     Floor,
     Formula,
@@ -27,7 +28,7 @@ from netlang.draw.formula import (
     Symbol,
     Transpose,
 )
-from netlang.draw.formula_text import ATOM, POWER, PRODUCT, REDUCED, SUM, is_outer, number_text
+from netlang.draw.formula_text import ATOM, POWER, PRODUCT, REDUCED, SUM, as_ratio, is_outer, number_text
 from netlang.draw.signs import GREEK, name_parts
 from netlang.graph.scalars import SCALARS
 
@@ -72,6 +73,9 @@ def _fenced(inside: str) -> str:
 
 
 def _number(f: Number) -> tuple[str, int]:
+    ratio = as_ratio(f.value)
+    if ratio is not None and f.value > 0:
+        return f"\\frac{{{ratio[0]}}}{{{ratio[1]}}}", ATOM
     text = number_text(f.value).replace("∞", r"\infty")
     if "e" in text and "infty" not in text:
         digits, exponent = text.split("e")
@@ -91,7 +95,7 @@ def _product(f: Product) -> tuple[str, int]:
     first, *rest = f.factors
     if isinstance(first, Number) and first.value < 0:
         left = rest if first.value == -1 else [Number(-first.value), *rest]
-        return f"-{_wrap(Product(tuple(left)) if len(left) > 1 else left[0], PRODUCT)}", SUM
+        return f"-{_wrap(Product(tuple(left)) if len(left) > 1 else left[0], REDUCED)}", SUM
     parts = []
     for k, factor in enumerate(f.factors):
         last = k == len(f.factors) - 1
@@ -110,12 +114,14 @@ def _hadamard(f: Hadamard) -> tuple[str, int]:
 
 
 def _power(f: Power) -> tuple[str, int]:
-    base = f"{{{_in_power(f.base)}}}"
-    return f"{base}^{{{formula_latex(f.exponent)}}}", POWER
+    return f"{_in_power(f.base)}^{{{formula_latex(f.exponent)}}}", POWER
 
 
 def _in_power(base: Formula) -> str:
-    return _fenced(formula_latex(base)) if isinstance(base, Adjoint) else _wrap(base, ATOM)
+    if isinstance(base, Symbol):
+        return name_latex(base.name)
+    inside = _fenced(formula_latex(base)) if isinstance(base, Adjoint) else _wrap(base, ATOM)
+    return f"{{{inside}}}"
 
 
 def _call(f: Call) -> tuple[str, int]:
@@ -174,7 +180,8 @@ _PRINTERS: dict[type[Formula], Callable[[Any], tuple[str, int]]] = {
     Hadamard: _hadamard,
     Fraction: lambda f: (f"\\frac{{{formula_latex(f.over)}}}{{{formula_latex(f.under)}}}", PRODUCT),
     Power: _power,
-    Transpose: lambda f: (f"{{{_in_power(f.base)}}}^{{\\top}}", POWER),
+    Column: lambda f: (_fenced(r",\, ".join(map(formula_latex, f.elements))), ATOM),
+    Transpose: lambda f: (f"{_in_power(f.base)}^{{\\top}}", POWER),
     Norm: lambda f: (f"\\left\\lVert {formula_latex(f.base)} \\right\\rVert", ATOM),
     Call: _call,
     Floor: lambda f: (f"\\left\\lfloor {formula_latex(f.base)} \\right\\rfloor", ATOM),

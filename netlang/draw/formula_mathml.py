@@ -11,6 +11,7 @@ from netlang.draw.formula import (
     Bracket,
     Call,
     Cases,
+    Column,
     Element,
     Floor,
     Formula,
@@ -27,7 +28,7 @@ from netlang.draw.formula import (
     Symbol,
     Transpose,
 )
-from netlang.draw.formula_text import ATOM, POWER, PRODUCT, REDUCED, SUM, is_outer, number_text
+from netlang.draw.formula_text import ATOM, POWER, PRODUCT, REDUCED, SUM, as_ratio, is_outer, number_text
 from netlang.draw.signs import GREEK, RELATIONS, name_parts
 
 _REDUCTIONS = {"sum": "∑", "prod": "∏"}
@@ -40,13 +41,15 @@ def formula_mathml(formula: Formula) -> str:
     return f'<math displaystyle="true">{_strength(formula)[0]}</math>'
 
 
-def name_mathml(name: str) -> str:
+def name_mathml(name: str, above: str = "") -> str:
+    """A name, its subscripts, and what stands above on the right."""
     base, below = name_parts(name)
     inner = f"<mi>{escape(GREEK.get(base, base))}</mi>"
     if not below:
-        return inner
+        return f"<msup>{inner}{above}</msup>" if above else inner
     marks = "<mo>,</mo>".join(f"<mn>{b}</mn>" if b.isdigit() else f"<mtext>{escape(b)}</mtext>" for b in below)
-    return f"<msub>{inner}<mrow>{marks}</mrow></msub>"
+    marked = f"{inner}<mrow>{marks}</mrow>"
+    return f"<msubsup>{marked}{above}</msubsup>" if above else f"<msub>{marked}</msub>"
 
 
 def _row(*parts: str) -> str:
@@ -94,7 +97,7 @@ def _product(f: Product) -> tuple[str, int]:
     if isinstance(first, Number) and first.value < 0:
         left = rest if first.value == -1 else [Number(-first.value), *rest]
         inner = Product(tuple(left)) if len(left) > 1 else left[0]
-        return _row(_sign("−", form="prefix"), _wrap(inner, PRODUCT)), SUM
+        return _row(_sign("−", form="prefix"), _wrap(inner, REDUCED)), SUM
     parts = []
     for k, factor in enumerate(f.factors):
         last = k == len(f.factors) - 1
@@ -112,8 +115,11 @@ def _hadamard(f: Hadamard) -> tuple[str, int]:
     return _row(_sign("⊙").join(factor(part) for part in f.factors)), PRODUCT
 
 
-def _in_power(base: Formula) -> str:
-    return _fenced("(", _inner(base), ")") if isinstance(base, Adjoint) else _row(_wrap(base, ATOM))
+def _raised(base: Formula, above: str) -> str:
+    if isinstance(base, Symbol):
+        return name_mathml(base.name, above)
+    inside = _fenced("(", _inner(base), ")") if isinstance(base, Adjoint) else _row(_wrap(base, ATOM))
+    return f"<msup>{inside}{above}</msup>"
 
 
 def _call(f: Call) -> tuple[str, int]:
@@ -171,6 +177,9 @@ def _adjoint(f: Adjoint) -> tuple[str, int]:
 
 
 def _number(f: Number) -> tuple[str, int]:
+    ratio = as_ratio(f.value)
+    if ratio is not None and f.value > 0:
+        return f"<mfrac><mn>{ratio[0]}</mn><mn>{ratio[1]}</mn></mfrac>", ATOM
     text = number_text(abs(f.value))
     if f.value < 0:
         return _row(_sign("−", form="prefix"), f"<mn>{text}</mn>"), SUM
@@ -186,8 +195,9 @@ _PRINTERS: dict[type[Formula], Callable[[Any], tuple[str, int]]] = {
     Product: _product,
     Hadamard: _hadamard,
     Fraction: lambda f: (f"<mfrac>{_row(_inner(f.over))}{_row(_inner(f.under))}</mfrac>", PRODUCT),
-    Power: lambda f: (f"<msup>{_in_power(f.base)}{_row(_inner(f.exponent))}</msup>", POWER),
-    Transpose: lambda f: (f"<msup>{_in_power(f.base)}<mo>⊤</mo></msup>", POWER),
+    Power: lambda f: (_raised(f.base, _row(_inner(f.exponent))), POWER),
+    Column: lambda f: (_fenced("(", _commas(f.elements), ")"), ATOM),
+    Transpose: lambda f: (_raised(f.base, "<mo>⊤</mo>"), POWER),
     Norm: lambda f: (_fenced("‖", _inner(f.base), "‖"), ATOM),
     Call: _call,
     Floor: lambda f: (_fenced("⌊", _inner(f.base), "⌋"), ATOM),

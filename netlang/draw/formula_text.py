@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction as Ratio
 from typing import Any
 
 from netlang.draw.formula import (
@@ -10,6 +11,7 @@ from netlang.draw.formula import (
     Bracket,
     Call,
     Cases,
+    Column,
     Element,
     Floor,
     Formula,
@@ -45,7 +47,20 @@ def number_text(value: float) -> str:
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "-∞"
     text = number(value)
+    if len(text) <= 5:
+        return text
+    ratio = as_ratio(value)
+    if ratio is not None:
+        return f"{ratio[0]}/{ratio[1]}"
     return text if len(text) <= 8 else f"{value:.4g}"
+
+
+def as_ratio(value: float) -> tuple[int, int] | None:
+    """The numerator and the denominator of a number that is a short fraction but a long decimal."""
+    if len(number(value)) <= 5 or not 1e-6 < abs(value) < 1e3:
+        return None
+    ratio = Ratio(value).limit_denominator(9999)
+    return (ratio.numerator, ratio.denominator) if ratio.numerator / ratio.denominator == value else None
 
 
 def adjoint_name(name: str) -> str:
@@ -69,7 +84,8 @@ def _strength(formula: Formula) -> tuple[str, int]:
 
 
 def _number(f: Number) -> tuple[str, int]:
-    return number_text(f.value), ATOM if f.value >= 0 else SUM
+    ratio = f.value > 0 and as_ratio(f.value) is not None
+    return number_text(f.value), SUM if f.value < 0 else PRODUCT if ratio else ATOM
 
 
 def _sum(f: Sum) -> tuple[str, int]:
@@ -84,7 +100,7 @@ def _product(f: Product) -> tuple[str, int]:
     out = ""
     if isinstance(f.factors[0], Number) and f.factors[0].value < 0:
         rest = f.factors[1:] if f.factors[0].value == -1 else (Number(-f.factors[0].value), *f.factors[1:])
-        return f"-{_wrap(Product(rest) if len(rest) > 1 else rest[0], PRODUCT)}", SUM
+        return f"-{_wrap(Product(rest) if len(rest) > 1 else rest[0], REDUCED)}", SUM
     for k, factor in enumerate(f.factors):
         # the transposed vector of an outer product multiplies all that stands before it
         last = k == len(f.factors) - 1
@@ -160,6 +176,7 @@ _PRINTERS: dict[type[Formula], Callable[[Any], tuple[str, int]]] = {
     Hadamard: _hadamard,
     Fraction: _fraction,
     Power: _power,
+    Column: lambda f: (f"({', '.join(map(formula_text, f.elements))})", ATOM),
     Transpose: lambda f: (f"{_in_power(f.base)}ᵀ", POWER),
     Norm: lambda f: (f"‖{formula_text(f.base)}‖", ATOM),
     Call: _call,

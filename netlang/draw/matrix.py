@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from netlang.draw.element import Vocabulary, function, integer_formula
+from netlang.draw.element import Vocabulary, element, function, integer_formula
 from netlang.draw.formula import (
     Bracket,
     Call,
+    Column,
     Formula,
     Norm,
     Number,
@@ -41,10 +42,14 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
+    free_indices,
     negate,
     substitute,
+    walk,
 )
 from netlang.graph.integer import Fetch, Int
+
+MOST_LISTED = 6  # elements of a vector that are written one by one
 
 Axes = tuple[str, ...]
 
@@ -99,12 +104,15 @@ class _Writer:
         if isinstance(e, Read):
             return self._read(e)
         if isinstance(e, Select):
-            return self._select(e)
+            try:
+                return self._select(e)
+            except NoMatrixFormError:
+                return self._listed(e)
         if isinstance(e, Reduce):
             return self._reduce(e)
         assert isinstance(e, Apply)
         if e.op == "add":
-            return self._sum(e)
+            return self._listed(e) if any(isinstance(t, Select) and _is_case(t) for t in e.args) else self._sum(e)
         if e.op == "mul":
             return self._product(e.args)
         if e.op == "pow" and isinstance(e.args[1], Const):
@@ -126,9 +134,6 @@ class _Writer:
         return next(iter(axes), ())
 
     def _read(self, e: Read) -> Shaped:
-        hidden = self.words.definition(e)
-        if hidden is not None and e.tensor not in self.values:
-            return self.shaped(hidden)
         formula = self.values.get(e.tensor) or self.words.tensor(e.tensor)
         made = self.words.virtual.get(e.tensor)
         shape = self.words.graph[made.tensor if made else e.tensor].shape
@@ -154,6 +159,18 @@ class _Writer:
             raise NoMatrixFormError
         turned = [transposed(p.formula) if p.axes not in (axes, ()) else p.formula for p in parts]
         return Shaped(total(turned), axes)
+
+    def _listed(self, e: Expr) -> Shaped:
+        """A vector of few elements that has a case for each: `(x[0], x[1], 1)`."""
+        free = free_indices(e)
+        name = next(iter(free), "")
+        extent = self.extents.get(name)
+        if len(free) != 1 or extent is None or not extent.is_constant or extent.constant > MOST_LISTED:
+            raise NoMatrixFormError
+        elements = [substitute(e, {name: integer.integer(k)}) for k in range(extent.constant)]
+        if any(isinstance(part, Select) for one in elements for part in walk(one)):
+            raise NoMatrixFormError
+        return Shaped(Column(tuple(element(one, self.words) for one in elements)), (name,))
 
     # --- masks --------------------------------------------------------------------------------------------------------
 
@@ -283,6 +300,11 @@ class _Writer:
         if len(parts) == 1:
             return parts[0]
         return self._elementwise(parts)
+
+
+def _is_case(e: Select) -> bool:
+    """True for a term that is there at one place only."""
+    return isinstance(e.condition, IsZero) and not any(isinstance(a, Fetch) for a in e.condition.value.atoms())
 
 
 def _before(a: str, b: str, order: Sequence[str]) -> bool:

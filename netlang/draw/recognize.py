@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from netlang.diagnostics import NetlangError
+from netlang.draw.nesting import Definition as Definition_
+from netlang.draw.nesting import instance, nested
 from netlang.draw.signs import row_sign
 from netlang.graph.expression import (
     Apply,
@@ -21,15 +23,15 @@ from netlang.graph.expression import (
     Expr,
     Read,
     Reduce,
+    Select,
+    apply,
     integers,
     mul,
     parts,
     power,
     reads,
     rename_tensors,
-    rewrite,
-    substitute,
-    walk,
+    select,
 )
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index
@@ -40,13 +42,15 @@ from netlang.passes.elaborate import elaborate
 from netlang.passes.modules import Module, module_from_text, standard_library
 from netlang.passes.stabilize import stabilize
 
-ARGUMENT = "x"  # the tensor of a template
+ARGUMENT = "(x)"  # the tensor of a template, a name that no net can have
+_WRITTEN = "x"
+_UNKNOWN = 9973  # stands for an extent that is known at run time only, over which no reduction is recognised
 _NET = "net Template:\n    input {input}\n    y = {function}({argument})\n    output y\n"
 
 
 @dataclass(frozen=True)
 class Template:
-    """A function of the tensor `x`: its value at `indices` is `body`, where reductions are nested.
+    """A function of the tensor `ARGUMENT`: its value at `indices` is `body`, where reductions are nested.
 
     `name` is the sign that the function is conventionally written with, else its name. `stable` is the body after the
     pass `stabilize`, for functions of one number.
@@ -79,10 +83,10 @@ class Templates:
         return self._of(())
 
     def of_shape(self, shape: Sequence[Int]) -> list[Template]:
-        """The functions of a whole tensor of the shape; none where an extent is known at run time only."""
-        if not shape or not all(extent.is_constant for extent in shape):
+        """The functions of a whole tensor of the shape, along dimensions that are known before run time."""
+        if not shape:
             return []
-        return self._of(tuple(extent.constant for extent in shape))
+        return self._of(tuple(extent.constant if extent.is_constant else _UNKNOWN for extent in shape))
 
     def _of(self, shape: tuple[int, ...]) -> list[Template]:
         if shape not in self.made:
@@ -92,16 +96,16 @@ class Templates:
 
     def _template(self, definition: Definition, shape: tuple[int, ...]) -> Template | None:
         name = definition.name.id
-        declared = ARGUMENT + (f"[{', '.join(map(str, shape))}]" if shape else "")
+        declared = _WRITTEN + (f"[{', '.join(map(str, shape))}]" if shape else "")
         try:
-            net = module_from_text(_NET.format(input=declared, function=name, argument=ARGUMENT)).own[0]
+            net = module_from_text(_NET.format(input=declared, function=name, argument=_WRITTEN)).own[0]
             graph = elaborate(Module(name, self.module.definitions, self.module.library), net)
         except NetlangError:  # the function does not take such a tensor
             return None
         result = graph[next(iter(graph.outputs.values()))]
         if not isinstance(result, Equation):
             return None
-        body = _nested(graph, result.body)
+        body = nested(result.body, definitions(graph), result.indices)
         stable = stabilize(graph.prune([result.name]))[result.name]
         assert isinstance(stable, Equation)
         sign = None
@@ -109,7 +113,10 @@ class Templates:
             sign = row_sign(stable.body.op)
         if isinstance(body, Read | Const):
             return None
-        return Template(sign or name, result.indices, body, stable.body)
+        renamed = {_WRITTEN: ARGUMENT}
+        return Template(
+            sign or name, result.indices, rename_tensors(body, renamed), rename_tensors(stable.body, renamed)
+        )
 
 
 def _takes_one(definition: Definition) -> bool:
@@ -117,22 +124,17 @@ def _takes_one(definition: Definition) -> bool:
     return first is not None and first.default is None and all(p.default is not None for p in rest)
 
 
-def _nested(graph: Graph, body: Expr) -> Expr:
-    """The body with every other equation written out."""
+def definitions(graph: Graph) -> Definition_:
+    """What tensors are where they are read, by the equations of a graph."""
 
-    def change(e: Expr) -> Expr | None:
-        node = graph.nodes.get(e.tensor) if isinstance(e, Read) else None
-        if not isinstance(node, Equation):
-            return None
-        assert isinstance(e, Read)
-        return _nested(graph, substitute(node.body, dict(zip(node.indices, e.indices, strict=True))))
+    def definition(access: Read) -> Expr | None:
+        node = graph.nodes.get(access.tensor)
+        return instance(node.body, node.indices, access) if isinstance(node, Equation) else None
 
-    return rewrite(body, change)
+    return definition
 
 
 # --- unification -----------------------------------------------------------------------------------------------------
-
-Definitions = Callable[[Read], Expr | None]
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class Binding:
 class Unifier:
     """Unifies templates with expressions; `definition` gives what a tensor is where it is read."""
 
-    def __init__(self, definition: Definitions) -> None:
+    def __init__(self, definition: Definition_) -> None:
         self.definition = definition
 
     def match(self, pattern: Expr | Condition, e: Expr | Condition, known: Binding) -> Iterator[Binding]:
@@ -245,18 +247,20 @@ class Recognizer:
 
     def __init__(self, templates: Templates, graph: Graph, named: Named) -> None:
         self.templates, self.graph, self.named = templates, graph, named
-        self.unify = Unifier(self._definition)
-
-    def _definition(self, access: Read) -> Expr | None:
-        node = self.graph.nodes.get(access.tensor)
-        if not isinstance(node, Equation):
-            return None
-        return substitute(node.body, dict(zip(node.indices, access.indices, strict=True)))
+        self.unify = Unifier(definitions(graph))
 
     def recognized(self, e: Expr) -> Expr:
-        if not any(isinstance(part, Apply) for part in walk(e)):
+        """The expression with what is recognised replaced, larger parts first."""
+        if isinstance(e, Reduce):
+            return Reduce(e.op, e.ranges, self.recognized(e.body))
+        if not isinstance(e, Apply | Select):
             return e
-        return rewrite(e, self._change)
+        made = self._change(e)
+        if made is not None:
+            return self.recognized(made)
+        if isinstance(e, Select):
+            return select(e.condition, self.recognized(e.then), self.recognized(e.otherwise))
+        return apply(e.op, *map(self.recognized, e.args))
 
     def function_of(self, node: Equation) -> tuple[Template, Expr] | None:
         """The function of one number that the equation applies to each element of a tensor, and that element."""
@@ -266,14 +270,12 @@ class Recognizer:
                     return template, found.argument
         return None
 
-    def _change(self, e: Expr) -> Expr | None:
-        if not isinstance(e, Apply):
-            return None
-        for template in self.templates.pointwise():
-            for found, rest in self._instances(template.body, e):
+    def _change(self, e: Apply | Select) -> Expr | None:
+        for template, pattern in self._patterns():
+            for found, rest in self._instances(pattern, e):
                 if isinstance(found.argument, Read):
                     name = self.named(template, found.argument.tensor)
-                    return self._with_rest(e, Read(name, found.argument.indices), rest)
+                    return self._with_rest(Read(name, found.argument.indices), rest)
         for tensor in dict.fromkeys(access.tensor for access in reads(e)):
             node = self.graph.nodes.get(tensor)
             for template in self.templates.of_shape(node.shape) if node is not None else ():
@@ -281,16 +283,23 @@ class Recognizer:
                 for found, rest in self._instances(body, e):
                     places = tuple(found.places[i] for i in template.indices if i in found.places)
                     if len(places) == len(template.indices):
-                        return self._with_rest(e, Read(self.named(template, tensor), places), rest)
+                        return self._with_rest(Read(self.named(template, tensor), places), rest)
         return None
 
-    def _instances(self, pattern: Expr, e: Apply) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
+    def _patterns(self) -> Iterator[tuple[Template, Expr]]:
+        """The functions of one number as they are defined, and as `stabilize` leaves them."""
+        for template in self.templates.pointwise():
+            yield template, template.body
+            if template.stable != template.body:
+                yield template, template.stable
+
+    def _instances(self, pattern: Expr, e: Apply | Select) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
         """The ways to see the expression, or some factors of a product, as the template."""
-        if isinstance(pattern, Apply) and pattern.op == "mul" == e.op:
+        if isinstance(pattern, Apply) and isinstance(e, Apply) and pattern.op == "mul" == e.op:
             yield from self.unify.factors(pattern.args, list(e.args), Binding({}))
         else:
             for found in self.unify.match(pattern, e, Binding({})):
                 yield found, []
 
-    def _with_rest(self, e: Apply, made: Read, rest: list[Expr | Condition]) -> Expr:
-        return mul(made, *cast(list[Expr], rest)) if e.op == "mul" else made
+    def _with_rest(self, made: Read, rest: list[Expr | Condition]) -> Expr:
+        return mul(made, *cast(list[Expr], rest))

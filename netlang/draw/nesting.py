@@ -1,0 +1,60 @@
+"""Equations written into each other: reductions nest, and no index that one binds is used around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from netlang.graph.expression import Expr, Read, Reduce, bound_indices, free_indices, fresh, rewrite, substitute
+from netlang.graph.integer import index
+
+Definition = Callable[[Read], Expr | None]
+
+
+def nested(body: Expr, definition: Definition, around: Iterable[str] = ()) -> Expr:
+    """The body with reads in place of which `definition` has an expression, and so on inside these.
+
+    `around` are indices in use where the body stands.
+    """
+    used = {*around, *free_indices(body), *bound_indices(body)}
+
+    def change(e: Expr) -> Expr | None:
+        found = definition(e) if isinstance(e, Read) else None
+        if found is None:
+            return None
+        if isinstance(found, Reduce):
+            found = _renamed(found, used)
+            used.update(name for name, _ in found.ranges)
+        return nested(found, definition, used)
+
+    return rewrite(body, change)
+
+
+def instance(body: Expr, indices: Iterable[str], access: Read) -> Expr:
+    """An equation's body at the place where its tensor is read."""
+    places = dict(zip(indices, access.indices, strict=True))
+    if isinstance(body, Reduce):
+        body = _renamed(body, {name for place in access.indices for name in place.indices()})
+    return substitute(body, places)
+
+
+def _renamed(e: Reduce, used: set[str]) -> Reduce:
+    """The reduction with fresh names for the bound indices that are used already."""
+    taken = used | free_indices(e) | {name for name, _ in e.ranges if name not in used}
+    names: dict[str, str] = {}
+    for name, _ in e.ranges:
+        if name in used:
+            names[name] = _next(name, taken)
+            taken.add(names[name])
+    if not names:
+        return e
+    ranges = tuple((names.get(name, name), extent) for name, extent in e.ranges)
+    return Reduce(e.op, ranges, substitute(e.body, {old: index(new) for old, new in names.items()}))
+
+
+def _next(name: str, taken: set[str]) -> str:
+    """The next letter of the alphabet that is free, as one would choose by hand; else a number is added."""
+    if len(name) == 1 and "a" <= name < "z":
+        for code in range(ord(name) + 1, ord("z") + 1):
+            if chr(code) not in taken:
+                return chr(code)
+    return fresh(name, taken)
