@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import netlang
 from netlang.graph.graph import Graph
 from netlang.language.tree import Definition
 from netlang.passes.derive import derive
@@ -19,11 +20,12 @@ from netlang.passes.modules import Module, load_module
 from netlang.passes.objective import objective
 from netlang.targets.reference import evaluate
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.net"))
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.net"))
 
 
 def read(name: str) -> tuple[Module, Definition]:
-    module = load_module(str(EXAMPLES[0].parent / name))
+    module = load_module(str(FOLDER / name))
     (net,) = module.nets()
     return module, net
 
@@ -74,6 +76,49 @@ def test_lenet_has_the_parameters_of_the_lecture() -> None:
         "dense_1.W": 1225000, "dense_1.b": 500, "dense_2.W": 5000, "dense_2.b": 10,
     }  # fmt: skip
     assert sum(counts.values()) == 1256080
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+RESULTS: dict[str, dict[str, float]] = {  # at least, or at most for errors, on what is held out
+    "digits": {"accuracy": 0.975},
+    "softmax_classifier": {"accuracy": 0.94},
+    "svm_classifier": {"accuracy": 0.9},
+    "iris_mlp": {"accuracy": 0.9},
+    "logistic_regression": {"binary_accuracy": 0.95},
+    "perceptron": {"sign_accuracy": 0.92},
+    "linear_regression": {"mae": 45.0},
+    "autoencoder": {"mse": 0.03},
+}
+ERRORS = {"mae", "mse"}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_an_example_learns(name: str) -> None:
+    pytest.importorskip("sklearn")
+    history = netlang.load(FOLDER / f"{name}.net").fit(progress=False)
+    for metric, bound in RESULTS[name].items():
+        reached = history[metric][-1]
+        assert reached <= bound if metric in ERRORS else reached >= bound
+
+
+def test_xor_is_learned() -> None:
+    net = netlang.load(FOLDER / "xor.net")
+    assert net.fit(FOLDER / "xor.csv", progress=False)["objective"][-1] < 0.05
+    a, b = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 1.0])
+    assert (net.forward(a=a, b=b)["p"].ravel() > 0.5).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mnist_mlp", "three_layer"])
+def test_an_example_without_data_takes_steps(name: str) -> None:
+    """Steps on one batch lower its loss."""
+    net = netlang.load(FOLDER / f"{name}.net")
+    random = np.random.default_rng(0)
+    (x,), (y,) = net.inputs, net.targets
+    given = random.normal(size=(8, *(extent.constant for extent in x.shape)))
+    wanted = random.integers(0, 10, 8) if y.classes is not None else random.integers(0, 2, (8, 1))
+    losses = [net.step(**{x.name: given, y.name: wanted}) for _ in range(6)]
+    assert losses[-1] < losses[0]
 
 
 # --- circuits ------------------------------------------------------------------------------------------------------
