@@ -43,8 +43,8 @@ class Expressions:
     """Writes the expressions of one kernel.
 
     Buffers that take over one place of memory are one parameter, by the name of the first in the kernel: `memory` has
-    the buffer for each place. `lines` are the statements so far, at the margin that the owner sets; a value that is used
-    twice gets a name there, unless it is in a branch that may not be taken (`_lazy`), where it is repeated.
+    the buffer for each place. `lines` are the statements so far, at the margin that the owner sets; a value that is
+    used twice gets a name there, unless it is in a branch that may not be taken (`_lazy`), where it is repeated.
     """
 
     def __init__(self, program: Program, kernel: Kernel, names: Names) -> None:
