@@ -66,7 +66,12 @@ def parse_definition(source: Source, start: int, end: int) -> Definition:
     """
     item = _parse_item(source, start, end)
     if isinstance(item, Import):
-        fail("expected-definition", "expected a definition, found an import", item.span)
+        fail(
+            "expected-definition",
+            "expected a definition, found an import",
+            item.span,
+            help="give the part of the text that holds a definition",
+        )
     return item
 
 

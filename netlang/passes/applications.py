@@ -249,7 +249,12 @@ class Applications:
         shape = []
         for v in values[1:]:
             if isinstance(v, bool) or not isinstance(v, int | Int):
-                fail("bad-extent", f"an extent is a whole number, found {describe(v)}", span)
+                fail(
+                    "bad-extent",
+                    f"an extent is a whole number, found {describe(v)}",
+                    span,
+                    help="give whole numbers: `reshape(x, 4, 5)`",
+                )
             shape.append(integer(v))
         if product(shape) != product(tensor.shape):
             fail(
@@ -268,7 +273,12 @@ class Applications:
         else:
             source = tensor
         if tensor.dtype == "int":
-            fail("type-mismatch", "`reshape` takes a tensor of real numbers", span)
+            fail(
+                "type-mismatch",
+                "`reshape` takes a tensor of real numbers",
+                span,
+                help="labels keep their shape; reshape what is computed from them",
+            )
         assert source.node is not None
         path = self.elaborator.builder.unused(context.frame.path("view"))
         node = View(path, tuple(shape), "real", Origin(span, context.frame.scope), source.node)

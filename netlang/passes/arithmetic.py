@@ -192,7 +192,12 @@ def _as_integer(e: Expr) -> Int | None:
 
 def _static(op: str, left: Value, right: Value, span: Span) -> Value:
     if isinstance(left, bool) or isinstance(right, bool):
-        fail("type-mismatch", f"`{op}` needs numbers, found {describe(left)} and {describe(right)}", span)
+        fail(
+            "type-mismatch",
+            f"`{op}` needs numbers, found {describe(left)} and {describe(right)}",
+            span,
+            help="arithmetic is for numbers and tensors; choose with `a if condition else b`",
+        )
     if isinstance(left, Int) or isinstance(right, Int):
         return _symbolic(op, left, right, span)
     assert isinstance(left, int | float)
@@ -204,7 +209,12 @@ def _static(op: str, left: Value, right: Value, span: Span) -> Value:
     except OverflowError:
         value = math.inf
     if isinstance(value, complex):
-        fail("bad-value", f"`{left} ^ {right}` is not a real number", span)
+        fail(
+            "bad-value",
+            f"`{left} ^ {right}` is not a real number",
+            span,
+            help="check the arguments: a negative number has no such power",
+        )
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         fail("number-too-large", "the result does not fit a 64-bit integer", span, help="use a smaller number")
     return value
@@ -235,7 +245,12 @@ def _symbolic(op: str, left: Value, right: Value, span: Span) -> Value:
     if op in ("//", "%"):
         if isinstance(left, int | Int) and isinstance(right, int) and right > 0:
             return integer(left) // right if op == "//" else integer(left) % right
-        fail("index-arithmetic", f"`{op}` of an index needs a positive constant divisor", span)
+        fail(
+            "index-arithmetic",
+            f"`{op}` of an index needs a positive constant divisor",
+            span,
+            help="divide by a whole number of at least 1",
+        )
     if op in ("+", "-", "*") and isinstance(left, int | Int) and isinstance(right, int | Int):
         a, b = integer(left), integer(right)
         value = a + b if op == "+" else a - b if op == "-" else a * b
@@ -258,7 +273,12 @@ def comparison(op: str, left: Value, right: Value, span: Span) -> bool | Truth:
     if isinstance(left, str | bool) or isinstance(right, str | bool):
         if type(left) is type(right) and op in ("==", "!="):
             return (left == right) == (op == "==")
-        fail("type-mismatch", f"cannot compare {describe(left)} with {describe(right)}", span)
+        fail(
+            "type-mismatch",
+            f"cannot compare {describe(left)} with {describe(right)}",
+            span,
+            help="compare numbers with numbers, and texts with texts by `==` or `!=`",
+        )
     if isinstance(left, int | float) and isinstance(right, int | float):
         return {
             "==": left == right, "!=": left != right, "<": left < right,
@@ -343,14 +363,24 @@ def function(name: str, arguments: Sequence[Value], span: Span) -> Value:
     """A scalar function of the table, on numbers or elementwise on tensors."""
     if name == "sqrt":
         if isinstance(arguments[0], int | float) and arguments[0] < 0:
-            fail("bad-value", f"`sqrt` of {arguments[0]} is not a real number", span)
+            fail(
+                "bad-value",
+                f"`sqrt` of {arguments[0]} is not a real number",
+                span,
+                help="take the root of a number that is not negative",
+            )
         return binary("^", arguments[0], 0.5, span)
     row = SCALARS[name]
     if all(isinstance(a, int | float) and not isinstance(a, bool) for a in arguments) and row.fold is not None:
         try:
             return row.fold(*arguments)
         except ValueError:
-            fail("bad-value", f"`{name}` of {', '.join(str(a) for a in arguments)} is not a real number", span)
+            fail(
+                "bad-value",
+                f"`{name}` of {', '.join(str(a) for a in arguments)} is not a real number",
+                span,
+                help="check where its argument comes from",
+            )
         except OverflowError:
             return math.inf
     tensors = [to_tensor(a, span) for a in arguments]

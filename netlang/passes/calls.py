@@ -47,7 +47,12 @@ class Calls:
                 return self.builtin(e, context)
             local = None
         if name == "repeat":
-            fail("type-mismatch", "`repeat` stands in a pipeline: `x -> repeat(3, layer(...))`", e.span)
+            fail(
+                "type-mismatch",
+                "`repeat` stands in a pipeline: `x -> repeat(3, layer(...))`",
+                e.span,
+                help="lead a tensor into it",
+            )
         positional, named = self.arguments(e.arguments, context)
         if local is not None:
             context.frame.used.add(name)
@@ -78,7 +83,12 @@ class Calls:
         name = e.callee.id
         for a in e.arguments:
             if a.name is not None:
-                fail("unknown-argument", f"`{name}` takes no named arguments", a.span)
+                fail(
+                    "unknown-argument",
+                    f"`{name}` takes no named arguments",
+                    a.span,
+                    help="give its arguments by position",
+                )
         values = [self.evaluate(a.value, replace(context, exact=False)) for a in e.arguments]
         return self.builtin_of(name, values, e.span, context)
 
@@ -158,23 +168,39 @@ class Calls:
         context: Context,
     ) -> Value:
         if not isinstance(applied, Instance):
-            fail("not-a-layer", f"`{stage.span.text}` is {describe(applied)}, not a layer", stage.span)
+            fail(
+                "not-a-layer",
+                f"`{stage.span.text}` is {describe(applied)}, not a layer",
+                stage.span,
+                help="a pipeline leads through layers and functions",
+            )
         return self.elaborator.applications.apply_instance(applied, [value, *positional], named, stage, context)
 
     def repeat(self, value: Value, stage: tree.Call, context: Context) -> Value:
         arguments = stage.arguments
         if len(arguments) != 2 or any(a.name for a in arguments):
-            fail("wrong-arity", "`repeat` takes a count and a layer: `repeat(3, name(64))`", stage.span)
+            fail(
+                "wrong-arity",
+                "`repeat` takes a count and a layer: `repeat(3, name(64))`",
+                stage.span,
+                help="write the count first, then what is repeated",
+            )
         count = self.evaluate.number(arguments[0].value, context.frame, "the count of `repeat`")
         if count != int(count) or not 0 <= count <= 100_000:
             fail(
                 "bad-value",
                 f"the count of `repeat` must be a whole number from 0 to 100000, found {count}",
                 arguments[0].span,
+                help="give a whole number",
             )
         layer = arguments[1].value
         if not isinstance(layer, tree.Name | tree.Call | tree.Subscript):
-            fail("not-a-layer", f"`{layer.span.text}` is not a layer", layer.span)
+            fail(
+                "not-a-layer",
+                f"`{layer.span.text}` is not a layer",
+                layer.span,
+                help="repeat a layer or a function, with its arguments but without its input",
+            )
         for _ in range(int(count)):
             value = self.stage(value, layer, context)
         return value
@@ -182,4 +208,9 @@ class Calls:
 
 def _arity(name: str, values: Sequence[Value], count: int, span: Span) -> None:
     if len(values) != count:
-        fail("wrong-arity", f"`{name}` takes {count} argument{'s' * (count != 1)}, found {len(values)}", span)
+        fail(
+            "wrong-arity",
+            f"`{name}` takes {count} argument{'s' * (count != 1)}, found {len(values)}",
+            span,
+            help=f"give it {count}",
+        )

@@ -46,7 +46,12 @@ class Declarations:
         if item.condition is not None:
             holds = self.elaborator.evaluate.complete(item.condition, frame)
             if not isinstance(holds, bool):
-                fail("bad-value", f"whether `{item.name}` exists must be known at compile time", item.condition.span)
+                fail(
+                    "bad-value",
+                    f"whether `{item.name}` exists must be known at compile time",
+                    item.condition.span,
+                    help="use a condition of arguments and extents, or `training`",
+                )
             if not holds:
                 return Absent(item.name)
         shape = self.dims(item.dims or (), frame)
@@ -59,7 +64,12 @@ class Declarations:
         if item.init is None and kind in ("param", "noise", "state"):
             return self.fully_declared(kind, item, shape, frame, origin, maker)
         if item.init is not None and kind in ("input", "target"):
-            fail("bad-declaration", f"`{kind}` takes no initial value", item.init.span)
+            fail(
+                "bad-declaration",
+                f"`{kind}` takes no initial value",
+                item.init.span,
+                help=f"leave it out: {kind}s are given when the net runs",
+            )
         if kind in ("input", "target"):
             classes = (
                 self.elaborator.evaluate.extent(item.type.count, frame, "the number of classes") if item.type else None
@@ -116,7 +126,12 @@ class Declarations:
         for d in dims:
             if isinstance(d, tree.Rest):
                 if frame.rest is None:
-                    fail("misplaced-rest", f"`{frame.title}` has no parameter with `...`", d.span)
+                    fail(
+                        "misplaced-rest",
+                        f"`{frame.title}` has no parameter with `...`",
+                        d.span,
+                        help="declare one: `x[c, ...]`",
+                    )
                 out += frame.rest
             else:
                 out.append(self.elaborator.evaluate.extent(d, frame, f"the extent `{d.span.text}`"))

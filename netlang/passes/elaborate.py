@@ -93,7 +93,12 @@ class Elaborator:
                 )
         for parameter in definition.parameters:
             if parameter.dims is not None or parameter.type is not None:
-                fail("bad-parameter", "a net's arguments are numbers; declare tensors with `input`", parameter.span)
+                fail(
+                    "bad-parameter",
+                    "a net's arguments are numbers; declare tensors with `input`",
+                    parameter.span,
+                    help=f"write `input {parameter.span.text}` in the body",
+                )
             if parameter.name in arguments:
                 frame.names[parameter.name] = arguments[parameter.name]
             elif parameter.default is not None:
@@ -183,7 +188,12 @@ class Elaborator:
 
     def allow(self, what: str, span: Span, frame: Frame) -> None:
         if what not in ALLOWED.get(frame.kind, ALLOWED["fn"]):
-            fail("misplaced-statement", f"`{what}` has no place in `{frame.title}`, a {frame.kind}", span)
+            fail(
+                "misplaced-statement",
+                f"`{what}` has no place in `{frame.title}`, a {frame.kind}",
+                span,
+                help="move it into a definition of the right kind",
+            )
 
     def assign(self, s: tree.Assign, frame: Frame) -> None:
         if s.names[0].id not in frame.later:
@@ -288,7 +298,12 @@ class Elaborator:
         state = self.updatable(s.name, found, frame)
         value = to_tensor(self.evaluate.complete(s.value, frame), s.value.span)
         if broadcast(value.shape, state.shape, s.span) != state.shape:
-            fail("shape-mismatch", f"`{s.name.id}` {state.describe()}, its next value {value.describe()}", s.value.span)
+            fail(
+                "shape-mismatch",
+                f"`{s.name.id}` {state.describe()}, its next value {value.describe()}",
+                s.value.span,
+                help="a state keeps its shape; reduce or index the next value to fit it",
+            )
         full = Tensor(state.shape, lambda at: value.element(stretched(value.shape, state.shape, at)))
         assert state.slot is not None
         path = self.builder.unused(f"{state.slot}.next")
@@ -316,7 +331,12 @@ class Elaborator:
         name = s.name.id if s.name is not None else _title(s.value, s.kind)
         value = self.evaluate.complete(s.value, frame)
         if isinstance(value, Several | Instance | Family | str | list):
-            fail("type-mismatch", f"`{s.kind}` takes a tensor, found {describe(value)}", s.value.span)
+            fail(
+                "type-mismatch",
+                f"`{s.kind}` takes a tensor, found {describe(value)}",
+                s.value.span,
+                help="apply a layer to its input, and name the results of several one by one",
+            )
         if isinstance(value, Truth):
             value = self.stored(value, name, s.span, frame, s.span)
         tensor = to_tensor(value, s.value.span)
@@ -345,7 +365,12 @@ class Elaborator:
     def require(self, s: tree.Require, frame: Frame) -> None:
         holds = self.evaluate.complete(s.condition, frame)
         if not isinstance(holds, bool):
-            fail("bad-value", "`require` takes a condition known at compile time", s.condition.span)
+            fail(
+                "bad-value",
+                "`require` takes a condition known at compile time",
+                s.condition.span,
+                help="use arguments and extents, which are known then",
+            )
         if not holds:
             fail("requirement", self.filled(s.message.value, frame), s.span, label="this must hold")
 
@@ -371,6 +396,7 @@ class Elaborator:
                 f"`{s.name.id}` is defined twice",
                 s.name.span,
                 notes=[f"first defined at {frame.spans[s.name.id]}"],
+                help="choose another name for the variable",
             )
         if frame.round is not None:
             fail(
@@ -384,7 +410,12 @@ class Elaborator:
                 self.announce(statement, frame)
             for statement in s.body:
                 if isinstance(statement, tree.Return):
-                    fail("misplaced-statement", "`return` has no place in a `for`", statement.span)
+                    fail(
+                        "misplaced-statement",
+                        "`return` has no place in a `for`",
+                        statement.span,
+                        help="put it after the loop: `name[k]` reads what round `k` defined",
+                    )
                 self.statement(statement, frame)
         frame.round = None
         frame.names.pop(s.name.id, None)

@@ -114,7 +114,12 @@ class Evaluator:
     def number(self, e: tree.Expression, frame: Frame, what: str) -> int | float:
         value = self.complete(e, frame)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            fail("type-mismatch", f"{what} must be a number known at compile time, found {describe(value)}", e.span)
+            fail(
+                "type-mismatch",
+                f"{what} must be a number known at compile time, found {describe(value)}",
+                e.span,
+                help="use numbers, arguments of the definition and extents",
+            )
         return value
 
     def extent(self, e: tree.Expression, frame: Frame, what: str) -> Int:
@@ -139,7 +144,12 @@ class Evaluator:
                 help="check the sizes that it is made of",
             )
         if extent.is_constant and extent.constant > 2**40:
-            fail("number-too-large", f"{what} is {extent}, which no machine holds", e.span)
+            fail(
+                "number-too-large",
+                f"{what} is {extent}, which no machine holds",
+                e.span,
+                help="check the sizes that it is made of",
+            )
         return extent
 
     # --- names ---
@@ -187,6 +197,13 @@ class Evaluator:
         return node_tensor(node)
 
     def unknown(self, e: tree.Name, context: Context) -> NoReturn:
+        if e.id in FUNCTIONS:
+            fail(
+                "type-mismatch",
+                f"`{e.id}` is a function without an argument",
+                e.span,
+                help=f"apply it, as in `{e.id}(x)`; to hand it on, define `fn name(x) = {e.id}(x)`",
+            )
         frame = context.frame
         known = [
             *frame.names,
@@ -205,14 +222,24 @@ class Evaluator:
         )
 
     def rest(self, e: tree.Rest, context: Context) -> Value:
-        fail("misplaced-rest", "`...` stands for dimensions, inside brackets only", e.span)
+        fail(
+            "misplaced-rest",
+            "`...` stands for dimensions, inside brackets only",
+            e.span,
+            help="write it where indices stand: `x[c, ...]`",
+        )
 
     def interval(self, e: tree.Interval, context: Context) -> Value:
         first, last = (self.number(b, context.frame, "an end of a range") for b in (e.first, e.last))
         if first != int(first) or last != int(last):
-            fail("bad-value", "the ends of a range are whole numbers", e.span)
+            fail("bad-value", "the ends of a range are whole numbers", e.span, help="use `//` for a rounded quotient")
         if last - first >= 100_000:
-            fail("number-too-large", f"the range has {int(last - first) + 1:,} members", e.span)
+            fail(
+                "number-too-large",
+                f"the range has {int(last - first) + 1:,} members",
+                e.span,
+                help="a range has at most 100,000 members",
+            )
         return list(range(int(first), int(last) + 1))
 
     # --- operators ---
@@ -250,7 +277,12 @@ class Evaluator:
     def exact_quotient(self, left: int | Int, right: Value, e: tree.Binary, context: Context) -> Int:
         """`i / c` in a subscript: a read where it is not a whole number counts as outside."""
         if isinstance(right, bool) or not isinstance(right, int) or right < 1:
-            fail("index-arithmetic", "an index is divided by a positive constant only", e.span)
+            fail(
+                "index-arithmetic",
+                "an index is divided by a positive constant only",
+                e.span,
+                help="divide by a whole number of at least 1",
+            )
         value = integer(left)
         condition = is_zero(value % right)
         if condition != TRUE:

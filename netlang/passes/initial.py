@@ -92,7 +92,12 @@ class Initializers:
                 self.elaborator.statement(earlier, inner)
             value = self.draw_expression(statement.values[0], shape, inner, origin, stream, per_example)
         if broadcast(value.shape, shape, e.span) != shape:
-            fail("shape-mismatch", f"the initial value {value.describe()}, not {shape_text(shape)}", e.span)
+            fail(
+                "shape-mismatch",
+                f"the initial value {value.describe()}, not {shape_text(shape)}",
+                e.span,
+                help="give a number, an initializer, or an array of the declared shape",
+            )
         return Tensor(shape, lambda at: value.element(stretched(value.shape, shape, at)))
 
     def is_value(self, name: tree.Name, frame: Frame) -> bool:
@@ -106,7 +111,12 @@ class Initializers:
             context = Context(frame, frame.indices, [])
             positional, named = self.elaborator.evaluate.calls.arguments(e.arguments, context)
             if named:
-                fail("unknown-argument", f"`{e.callee.id}` takes no named arguments", e.span)
+                fail(
+                    "unknown-argument",
+                    f"`{e.callee.id}` takes no named arguments",
+                    e.span,
+                    help="give its arguments by position",
+                )
             return self.distribution(e.callee.id, positional, shape, origin, stream, per_example, e.span)
         if isinstance(e, tree.Binary) and e.op in ("+", "-", "*", "/"):
             left, right = (
@@ -135,7 +145,12 @@ class Initializers:
     ) -> Tensor:
         if len(arguments) != len(_DRAWS[name]):
             takes = ", ".join(_DRAWS[name])
-            fail("wrong-arity", f"`{name}` takes ({takes}), found {len(arguments)} arguments", span)
+            fail(
+                "wrong-arity",
+                f"`{name}` takes ({takes}), found {len(arguments)} arguments",
+                span,
+                help=f"write `{name}({takes})`",
+            )
         base = {"normal": "normal", "haar": "haar"}.get(name, "uniform")
         if base == "haar" and (per_example or len(shape) < 2):
             fail(
@@ -145,15 +160,30 @@ class Initializers:
                 help="give the parameter two dimensions or more",
             )
         if name == "bernoulli" and isinstance(arguments[0], int | float) and not 0 <= arguments[0] <= 1:
-            fail("bad-value", f"a probability is between 0 and 1, found {arguments[0]}", span)
+            fail(
+                "bad-value",
+                f"a probability is between 0 and 1, found {arguments[0]}",
+                span,
+                help="give a number from 0 to 1",
+            )
         if name == "normal" and isinstance(arguments[1], int | float) and arguments[1] < 0:
-            fail("bad-value", f"a standard deviation is not negative, found {arguments[1]}", span)
+            fail(
+                "bad-value",
+                f"a standard deviation is not negative, found {arguments[1]}",
+                span,
+                help="give a number of at least 0",
+            )
         path = self.elaborator.builder.unused(f"{stream}.{base}")
         self.elaborator.builder.add(Random(path, shape, "real", origin, base, path, per_example))
         values = [to_tensor(a, span) for a in arguments]
         for value in values:
             if value.shape:
-                fail("type-mismatch", f"`{name}` takes numbers, found {describe(value)}", span)
+                fail(
+                    "type-mismatch",
+                    f"`{name}` takes numbers, found {describe(value)}",
+                    span,
+                    help="give numbers; multiply the draw by a tensor instead",
+                )
         numbers = [v.scalar for v in values]
 
         def element(at: tuple[Int, ...]) -> Expr:
@@ -186,10 +216,15 @@ def _literal(items: Sequence[Value], span: Span) -> Tensor:
     while level and all(isinstance(x, list) for x in level):
         shape.append(len(level))
         if len({len(x) for x in level if isinstance(x, list)}) != 1:
-            fail("shape-mismatch", "the rows of the array have different lengths", span)
+            fail(
+                "shape-mismatch",
+                "the rows of the array have different lengths",
+                span,
+                help="write equally many numbers in each row",
+            )
         level = list(itertools.chain.from_iterable(x for x in level if isinstance(x, list)))
     if not level or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in level):
-        fail("type-mismatch", "an array is made of numbers", span)
+        fail("type-mismatch", "an array is made of numbers", span, help="write rows of numbers: `[[1, 2], [3, 4]]`")
     extents = [*shape, len(level) // math.prod(shape)]
     numbers = [const(float(x)) for x in level]  # type: ignore[arg-type]
     dims = tuple(integer(n) for n in extents)

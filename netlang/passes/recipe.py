@@ -96,6 +96,7 @@ class _Reader:
                     f"`{word}` is set twice",
                     line.keyword.span,
                     notes=[f"first set at {seen[word]}"],
+                    help="remove one of them",
                 )
             seen[word] = line.keyword.span
             if word == "optimizer":
@@ -161,7 +162,12 @@ class _Reader:
 
     def value(self, line: tree.Setting) -> Value:
         if len(line.values) != 1 or line.over:
-            fail("bad-setting", f"`{line.keyword.id}` takes one value", line.span)
+            fail(
+                "bad-setting",
+                f"`{line.keyword.id}` takes one value",
+                line.span,
+                help=f"write `{line.keyword.id} value`",
+            )
         return self.elaborator.evaluate.complete(line.values[0], self.frame)
 
     def count(self, line: tree.Setting, least: int = 1) -> int:
@@ -172,6 +178,7 @@ class _Reader:
                 "bad-setting",
                 f"`{line.keyword.id}` is a whole number of at least {least}, found {found}",
                 line.values[0].span,
+                help=f"write a whole number: `{line.keyword.id} 10`",
             )
         return value
 
@@ -192,25 +199,45 @@ class _Reader:
     def positive(self, line: tree.Setting) -> float:
         value = self.value(line)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            fail("bad-setting", f"`{line.keyword.id}` is a positive number", line.values[0].span)
+            fail(
+                "bad-setting",
+                f"`{line.keyword.id}` is a positive number",
+                line.values[0].span,
+                help=f"write a number above 0: `{line.keyword.id} 1`",
+            )
         return float(value)
 
     def text(self, line: tree.Setting) -> str:
         value = self.value(line)
         if not isinstance(value, str):
-            fail("bad-setting", f'`{line.keyword.id}` is a text: `{line.keyword.id} "..."`', line.values[0].span)
+            fail(
+                "bad-setting",
+                f'`{line.keyword.id}` is a text: `{line.keyword.id} "..."`',
+                line.values[0].span,
+                help="put it in quotes",
+            )
         return value
 
     def texts(self, line: tree.Setting) -> tuple[str, ...]:
         values = [self.elaborator.evaluate.complete(v, self.frame) for v in line.values]
         if not all(isinstance(v, str) for v in values):
-            fail("bad-setting", f'`{line.keyword.id}` takes texts: `{line.keyword.id} "x=0-3", "y=4"`', line.span)
+            fail(
+                "bad-setting",
+                f'`{line.keyword.id}` takes texts: `{line.keyword.id} "x=0-3", "y=4"`',
+                line.span,
+                help="put each in quotes, with commas between",
+            )
         return tuple(str(v) for v in values)
 
     def truth(self, line: tree.Setting) -> bool:
         value = self.value(line)
         if not isinstance(value, bool):
-            fail("bad-setting", f"`{line.keyword.id}` is true or false", line.values[0].span)
+            fail(
+                "bad-setting",
+                f"`{line.keyword.id}` is true or false",
+                line.values[0].span,
+                help=f"write `{line.keyword.id} true` or `{line.keyword.id} false`",
+            )
         return value
 
     def names(self, line: tree.Setting) -> tuple[str, ...]:

@@ -128,7 +128,12 @@ class Subscripts:
             if isinstance(scalar, Const) and scalar.value == int(scalar.value):
                 return integer(int(scalar.value))
             if value.dtype == "int":
-                fail("index-arithmetic", f"give `{e.span.text}` a name of its own before it is an index", e.span)
+                fail(
+                    "index-arithmetic",
+                    f"give `{e.span.text}` a name of its own before it is an index",
+                    e.span,
+                    help=f"write `k = {e.span.text}` in a line before, and read at `k`",
+                )
         fail(
             "index-arithmetic",
             f"an index is a whole number, found {describe(value)}",
@@ -139,7 +144,12 @@ class Subscripts:
     def member(self, family: Family, e: tree.Subscript, context: Context) -> Value:
         key = self.evaluate(e.indices[0], context) if len(e.indices) == 1 else None
         if not isinstance(key, int):
-            fail("rank-mismatch", f"`{family.name}[...]` takes one whole number", e.span)
+            fail(
+                "rank-mismatch",
+                f"`{family.name}[...]` takes one whole number",
+                e.span,
+                help=f"write the number of a round: `{family.name}[1]`",
+            )
         frame = context.frame
         if key == frame.round and family.name in frame.later:
             self.elaborator.force(family.name, frame, e.span)
