@@ -39,6 +39,25 @@ def test_every_explanation_is_of_a_code_that_is_raised() -> None:
     assert not set(catalogue()) - {code for code, _ in raised()}
 
 
+def test_every_diagnostic_has_a_way_out_and_the_house_style() -> None:
+    """A message is lower-case and has no full stop; all but the author's own words (`require`) come with a help."""
+    lacking = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("fail", "Diagnostic", "warnings.add"):
+                continue
+            code, message = node.args[0], node.args[1]
+            if not isinstance(code, ast.Constant) or code.value in ("requirement", "file-error"):
+                continue
+            text = "".join(
+                p.value for p in ast.walk(message) if isinstance(p, ast.Constant) and isinstance(p.value, str)
+            )
+            helped = any(keyword.arg == "help" for keyword in node.keywords)
+            if not helped or text.endswith(".") or re.match(r"[A-Z](?!raphviz)", text):
+                lacking.append(f"{path.relative_to(SOURCE)}:{node.lineno} {code.value}")
+    assert not lacking
+
+
 @pytest.mark.parametrize("entry", catalogue().values(), ids=lambda e: e.code)
 def test_an_explanation_is_written_like_the_others(entry: Explanation) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", entry.code)

@@ -324,5 +324,9 @@ def example_shape(node: Input) -> tuple[int, ...]:
 
 def _constant(extent: Int, node: Input) -> int:
     if not extent.is_constant:
-        fail("bad-extent", f"`{node.name}` has the run-time shape {shape_text(node.shape)}")
+        fail(
+            "bad-extent",
+            f"`{node.name}` has the run-time shape {shape_text(node.shape)}",
+            help="nets with such inputs do not run yet",
+        )
     return extent.constant

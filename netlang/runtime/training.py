@@ -123,7 +123,9 @@ def fit(
     )
     if plan.batch < 1 or plan.epochs < 0:
         fail(
-            "bad-setting", f"a run has at least 1 example in a batch and 0 epochs, found {plan.batch} and {plan.epochs}"
+            "bad-setting",
+            f"a run has at least 1 example in a batch and 0 epochs, found {plan.batch} and {plan.epochs}",
+            help="give whole numbers: at least 1 example in a batch",
         )
     return _Run(net, training, held, plan).history()
 

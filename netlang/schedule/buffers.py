@@ -75,7 +75,12 @@ def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, T
             tensors[node.name] = replace(tensors[node.operand], name=node.name, shape=node.shape)
             continue
         if isinstance(node, Extern):
-            fail("extern-not-compiled", f"the operation `{node.operation}` has no compiled form", node.origin.span)
+            fail(
+                "extern-not-compiled",
+                f"the operation `{node.operation}` has no compiled form",
+                node.origin.span,
+                help="run the net on the reference target",
+            )
         draws = node.distribution if isinstance(node, Random) else ""
         if draws == "haar":
             raise InternalError("schedule", f"`{node.name}` draws an orthogonal matrix, which only initial values may")
