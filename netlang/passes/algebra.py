@@ -175,6 +175,7 @@ def _terms(e: Expr) -> list[Expr] | None:
     return [e]
 
 
+@lru_cache(maxsize=1 << 14)  # the parts of a sum come again, with every other factor that is taken out
 def factored(e: Expr) -> Expr:
     """A sum with the factors that its terms have in common taken out, as far as that is smaller."""
     if not isinstance(e, Apply) or e.op != "add":
