@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netlang.graph.expression import Read, integers, substitute, walk
+from netlang.graph.expression import Read, Reduce, integers, substitute, walk
 from netlang.graph.integer import Fetch, Int, index
 from netlang.graph.nodes import Equation
 from netlang.schedule.order import Group, loop_order
@@ -58,7 +58,7 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor]) -> list[G
 
 
 def _is_reduction(equation: Equation) -> bool:
-    return type(equation.body).__name__ == "Reduce"
+    return isinstance(equation.body, Reduce)
 
 
 def _is_scalar(buffer: str, tensors: Mapping[str, Tensor]) -> bool:

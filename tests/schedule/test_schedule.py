@@ -170,13 +170,18 @@ def test_memory_is_used_again() -> None:
 
 
 def test_an_elementwise_kernel_takes_over_the_place_of_what_it_reads_last() -> None:
-    nodes = [*layers(1), *chain("y0", "u")]
-    nodes[2] = equation("u", {"b": B, "i": 64}, mul(const(2), read("y0", b, i)))
-    far = equation("z", {"b": B, "i": 64}, read("u", b, 63 - i))
-    first = equation("t", {"i": 64}, total("sum", {"b": B}, read("y0", b, i)))
-    program = schedule(graph(*nodes[:2], first, nodes[2], far), ["z", "t"])
-    if program.buffers["u"].slot == "y0":
-        assert plan(program, {"batch": 5}).bytes == 5 * 64 * 4
+    first = equation(
+        "s", {"b": B, "i": 64}, total("sum", {"k": 90}, mul(read("x", b, k % 64), read("x", b, (i + k) % 64)))
+    )
+    top = equation("top", {"b": B}, total("max", {"i": 64}, read("s", b, i)))
+    last = equation("e", {"b": B, "i": 64}, mul(read("s", b, i), read("top", b)))
+    program = schedule(
+        graph(given("x", B, 64), first, top, last, equation("y", {"b": B}, read("e", b, integer(3)))), ["y"]
+    )
+    assert program.buffers["e"].slot == "s"
+    placed = plan(program, {"batch": 5})
+    assert placed.offsets["e"] == placed.offsets["s"]
+    assert placed.bytes == 5 * 64 * 4 + 64
 
 
 @pytest.mark.parametrize("seed", range(20))

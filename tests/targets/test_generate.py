@@ -315,6 +315,21 @@ def test_names_stay_python() -> None:
     agree(test, ["range"])
 
 
+def test_names_that_the_text_uses_itself() -> None:
+    n, batch = index("n"), index("batch")
+    test = graph(
+        given("batch", B, 4),
+        *(given(name, 4) for name in ("size", "n", "t", "value")),
+        equation(
+            "σ", {"batch": B, "n": 4}, add(read("batch", batch, n), read("n", n), power(add(read("t", n), const(1)), 2))
+        ),
+        equation("i0", {"b": B}, total("argmax", {"n": 4}, read("σ", b, n)), "int"),
+        equation("stop_1", {"b": B}, read("value", fetch("i0", (b,), integer(4)))),
+        equation("next_1", {"b": B}, total("sum", {"batch": 4}, mul(read("σ", b, batch), read("size", batch)))),
+    )
+    agree(test, ["stop_1", "next_1", "i0"])
+
+
 def test_the_text_of_a_convolution(golden: Callable[[str, str], None]) -> None:
     test = graph(
         given("x", B, 2, 8, 8),

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
     {
-        *("f32", "f64", "real", "i64", "i32", "u8", "range", "overlap", "memory", "sizes", "run", "inf", "nan", "pi"),
+        *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "run", "range", "where"),
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
-        *("where", "isnan", "uniform", "normal"),
+        *("isnan", "inf", "nan", "pi", "uniform", "normal"),
     }
 )
 
