@@ -228,7 +228,7 @@ class Adjoints:
             w = weight(known.body)
             if isinstance(known.body, Reduce) or w > MOST_INLINED:
                 return None
-            if trivial and known.name not in self.hidden and not isinstance(known.body, Const):
+            if trivial and known.name not in self.hidden and reads(known.body):
                 return None
             return substitute(known.body, dict(zip(known.indices, e.indices, strict=True)))
 

@@ -13,9 +13,9 @@ def conventions(d: Derivation) -> list[str]:
     """A sentence for each convention that a reader of the derivation meets."""
     met = [part for equation in _equations(d) for side in (equation.left, equation.right) for part in parts(side)]
     kinds = {type(part) for part in met}
-    lines = [f"d{d.symbol}/dX has the shape of X."]
+    lines = ["The derivative by a tensor has the shape of the tensor."]
     if Element in kinds:
-        lines.append("Indices begin at 0; a range `k < 4` is 0, 1, 2, 3.")
+        lines.append("Indices begin at 0; a range k < 4 is 0, 1, 2, 3.")
     if Hadamard in kinds:
         lines.append("a ⊙ b is the elementwise product; functions and quotients of tensors are elementwise too.")
     if any(isinstance(p, Product) and len(p.factors) > 1 and is_outer(p) for p in met):

@@ -23,6 +23,7 @@ from netlang.graph.expression import Expr, Reduce, Select, reads, walk
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope, View
+from netlang.graph.text import shape_text
 from netlang.passes.derive import PREFIX
 from netlang.passes.lift import lift
 from netlang.passes.modules import Module
@@ -143,7 +144,7 @@ def _objective(graph: Graph, of: str | None) -> str:
     if node.shape:
         fail(
             "not-a-scalar",
-            f"`{of}` has shape {shape_label(node.shape)}, and only a single number has a gradient",
+            f"`{of}` has shape {shape_text(node.shape)}, and only a single number has a gradient",
             node.origin.span,
             help="reduce it, as in `sum(i) ...`, or name a scalar with `--of`",
         )

@@ -18,7 +18,7 @@ h2 { font-size: 1.25rem; margin: 2.2rem 0 .6rem; border-bottom: 1px solid #d5dde
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; color: #51657a; font-weight: 600; }
 p.lead { margin-top: 0; color: #51657a; }
 math { font-size: 1.06em; }
-.rows { display: grid; grid-template-columns: max-content max-content 1fr max-content; gap: .35rem .55rem;
+.rows { display: grid; grid-template-columns: max-content max-content 1fr max-content; gap: .5rem .55rem;
         align-items: center; margin: .5rem 0 .5rem 1.5rem; overflow-x: auto; overflow-y: hidden; }
 .rows > .left { justify-self: end; }
 .shape { color: #7b8b9a; font-size: .85rem; white-space: nowrap; padding-left: 1.5rem; }

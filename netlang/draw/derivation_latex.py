@@ -58,7 +58,7 @@ def _row(left: str, e: Equality, shape: bool = True) -> str:
 
 
 def _step(step: Step) -> Iterable[str]:
-    yield f"\\paragraph{{Step {step.number}.}} By {', '.join(step.rules)}."
+    yield f"\\paragraph{{Step {step.number}.}} Rules: {'; '.join(step.rules)}."
     yield from _aligned([step.forward, *step.places])
     for result in step.results:
         yield from (r"\begin{align*}", " \\\\\n".join(_result(result)), r"\end{align*}")

@@ -23,7 +23,6 @@ def nested(body: Expr, definition: Definition, around: Iterable[str] = ()) -> Ex
             return None
         if isinstance(found, Reduce):
             found = _renamed(found, used)
-            used.update(name for name, _ in found.ranges)
         return nested(found, definition, used)
 
     return rewrite(body, change)
