@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +39,11 @@ class Model:
     @property
     def name(self) -> str:
         return self.net.name.id
+
+    @property
+    def folder(self) -> str:
+        """The folder of the text, from which its `train` section names files; of an artifact, the current one."""
+        return os.path.dirname(self.module.name) if os.path.isfile(self.module.name) else ""
 
     @cached_property
     def recipe(self) -> Recipe | None:

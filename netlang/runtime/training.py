@@ -166,8 +166,11 @@ def _data(
                 recipe.span,
                 help='add `data "..."` to the `train` section, or give the data',
             )
-        data, columns = recipe.data, columns or (parse_columns(recipe.columns) if recipe.columns else None)
-    bound = bind(net, open_data(data, columns=columns))
+        columns = columns or (parse_columns(recipe.columns) if recipe.columns else None)
+        data = open_data(recipe.data, columns=columns, folder=net.model.folder)
+    else:
+        data = open_data(data, columns=columns)
+    bound = bind(net, data)
     if validation is None:
         validation = recipe.validation
     if not isinstance(validation, int | float):

@@ -20,12 +20,19 @@ __all__ = ["DataLike", "open_data", "parse_columns"]
 DataLike = Dataset | Mapping[str, ArrayLike] | str | os.PathLike[str]
 """What networks train on: a data set, arrays by name, or anything `open_data` understands."""
 
-SCHEMES: Mapping[str, Callable[[str], Dataset]] = {"sklearn": open_bundled, "idx": open_idx}
+SCHEMES: Mapping[str, Callable[[str, str], Dataset]] = {
+    "sklearn": lambda name, folder: open_bundled(name),
+    "idx": open_idx,
+}
 TABLES: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
 
 
-def open_data(source: DataLike, *, columns: Columns | None = None, header: bool | None = None) -> Dataset:
+def open_data(
+    source: DataLike, *, columns: Columns | None = None, header: bool | None = None, folder: str = ""
+) -> Dataset:
     """The data that `source` names, read whole into memory; values keep their scale.
+
+    Relative paths are taken from `folder`, by default the current one.
 
     - a `Dataset`, or a mapping from names to arrays: itself
     - `path.npz`: the arrays in the file by name
@@ -53,12 +60,12 @@ def open_data(source: DataLike, *, columns: Columns | None = None, header: bool 
     spec = os.fspath(source)
     scheme, colon, rest = spec.partition(":")
     if colon and scheme in SCHEMES:
-        return SCHEMES[scheme](rest)
-    suffix = _suffix(spec)
+        return SCHEMES[scheme](rest, folder)
+    suffix, path = _suffix(spec), os.path.join(folder, spec)
     if suffix == ".npz":
-        return open_npz(spec)
+        return open_npz(path)
     if suffix in TABLES:
-        return open_table(spec, columns, delimiter=TABLES[suffix], header=header)
+        return open_table(path, columns, delimiter=TABLES[suffix], header=header)
     fail(
         "data-source",
         f"`{spec}` is not a source of data",

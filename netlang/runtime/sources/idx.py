@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import os
 import struct
 import zlib
 from typing import NoReturn
@@ -22,8 +23,8 @@ _LIMIT = 8 << 30  # bytes of values
 _USAGE = "write `idx:image=train-images-idx3-ubyte.gz,digit=train-labels-idx1-ubyte.gz`"
 
 
-def open_idx(spec: str) -> Dataset:
-    """The data set of `name=path,name=path`; values as stored (bytes stay 0 to 255).
+def open_idx(spec: str, folder: str = "") -> Dataset:
+    """The data set of `name=path,name=path`, relative paths from `folder`; values as stored (bytes stay 0 to 255).
 
     Raises `NetlangError`: `data-source` (the specification), and what `read_idx` raises.
     """
@@ -34,7 +35,7 @@ def open_idx(spec: str) -> Dataset:
             fail("data-source", f"`{part}` is not of the form `name=path`", place=f"idx:{spec}", help=_USAGE)
         if name in arrays:
             fail("data-source", f"`{name}` is given twice", place=f"idx:{spec}", help=_USAGE)
-        arrays[name] = read_idx(path)
+        arrays[name] = read_idx(os.path.join(folder, path))
     return Dataset(arrays, origin=f"idx:{spec}")
 
 
