@@ -24,6 +24,7 @@ from netlang.runtime.model import Model
 LARGE = 6.0  # the bound from which a value is squashed
 ELEMENTS = 48  # of a tensor, at most
 POINTS = 2000  # of the index space of an equation, at most
+WIDE = 24  # times as many, in networks with a long dimension
 
 T = TypeVar("T")
 Scope = Mapping[str, int]  # the extents of the indices in scope
@@ -205,6 +206,10 @@ class _Generator:
         self.count = 0
         self.statistics = self.noise = False
         self.extents = [self.whole(1, 5) for _ in range(3)]
+        self.elements, self.points = ELEMENTS, POINTS
+        if self.chance(20):  # long enough for whole vectors and a rest
+            self.extents[-1] = self.whole(6, 40)
+            self.elements, self.points = WIDE * ELEMENTS, WIDE * POINTS
 
     # --- decisions ---
 
@@ -224,7 +229,7 @@ class _Generator:
     def shape(self, least: int = 0, most: int = 3) -> tuple[int, ...]:
         while True:
             shape = tuple(self.extent() for _ in range(self.whole(least, most)))
-            if prod(shape) <= ELEMENTS:
+            if prod(shape) <= self.elements:
                 return shape
 
     def real(self, least: int = 0, most: int = 4) -> Real | None:
@@ -246,6 +251,7 @@ class _Generator:
     def network(self, equations: int) -> Network:
         for _ in range(self.whole(1, 3)):
             self.given("input", self.shape())
+        self.given("param", self.shape())
         wanted = self.whole(1, equations)
         made = 0
         while made < wanted:
@@ -346,9 +352,9 @@ class _Generator:
             other = self.read(inner)
             body = Term(f"({body.text} * {other.text})", body.bound * other.bound)
         count = prod(ranges.values())
-        if op == "prod":  # factors of about 1: a product of many stays of the order of 1
+        if op == "prod" and (count > 6 or self.chance(60)):  # factors of about 1, lest the product is large or tiny
             body = Term(f"(1 + 0.3 * sin({body.text}))", 1.3)
-        bound = {"sum": count * body.bound, "prod": 1.3**count}.get(op, body.bound)
+        bound = {"sum": count * body.bound, "prod": max(1.0, body.bound) ** count}.get(op, body.bound)
         written = ", ".join(f"{i} < {n}" for i, n in ranges.items())
         return Term(f"({op}({written}) {body.text})", bound)
 
@@ -358,7 +364,7 @@ class _Generator:
         ranges: dict[str, int] = {}
         for i in free[: self.whole(least, most)]:
             n = self.extent()
-            if prod(scope.values()) * prod(ranges.values()) * n > POINTS:
+            if prod(scope.values()) * prod(ranges.values()) * n > self.points:
                 n = 1
             ranges[i] = n
         return ranges
@@ -464,14 +470,14 @@ class _Generator:
         assert first is not None
         assert second is not None
         shape = _together(first.shape, second.shape)
-        if shape is None or prod(shape) > ELEMENTS:
+        if shape is None or prod(shape) > self.elements:
             second, shape = first, first.shape  # a repeated read
         form, bound = self.pick(OPERATORS)
         return self.define(form.format(first.name, second.name), shape, bound(first.bound, second.bound))
 
     def equation(self) -> int:
         ranges = self.ranges({}, 1, 3)
-        while prod(ranges.values()) > ELEMENTS:
+        while prod(ranges.values()) > self.elements:
             ranges.popitem()
         body = self.term(ranges)
         return self.define(body.text, tuple(ranges.values()), body.bound, ranges)
@@ -484,13 +490,13 @@ class _Generator:
     def contraction(self) -> int:
         """A sum of a product of two or three reads, each with indices of its own choice."""
         ranges = self.ranges({}, 0, 3)
-        while prod(ranges.values()) > ELEMENTS:
+        while prod(ranges.values()) > self.elements:
             ranges.popitem()
         summed = self.ranges(ranges, 1, 2)
         scope = {**ranges, **summed}
         factors = [self.read(scope) for _ in range(self.whole(1, 2))]
         shape = tuple(scope[i] for i in self.some(list(scope), 3))
-        if prod(shape) <= ELEMENTS:
+        if prod(shape) <= self.elements:
             factors.append(self.read(scope, self.given("param", shape)))
         written = ", ".join(f"{i} < {n}" for i, n in summed.items())
         text = f"sum({written}) {' * '.join(f.text for f in factors)}"
@@ -509,14 +515,14 @@ class _Generator:
         if len(tensor.shape) == 3:
             b, m, k = tensor.shape
             n = self.extent()
-            if b * m * n > ELEMENTS:
+            if b * m * n > self.elements:
                 return self.elementwise()
             w = self.given("param", (b, k, n))
             text = f"sum(k) {tensor.name}[i, l, k] * {w.name}[i, k, j]"
             return self.define(text, (b, m, n), k * tensor.bound, {"i": b, "l": m, "j": n})
         n = self.extent()
         shape = (n, *tensor.shape[1:])
-        if prod(shape) > ELEMENTS:
+        if prod(shape) > self.elements:
             return self.elementwise()
         w = self.given("param", (n, tensor.shape[0]))
         return self.define(f"{w.name} @ {tensor.name}", shape, tensor.shape[0] * tensor.bound)
@@ -530,7 +536,7 @@ class _Generator:
         size, stride, dilation = self.whole(1, 3), self.whole(1, 2), self.whole(1, 2)
         pad = self.whole(0, size)
         steps = (n + 2 * pad - dilation * (size - 1) - 1) // stride + 1
-        if steps < 1 or prod(front) * steps > ELEMENTS:
+        if steps < 1 or prod(front) * steps > self.elements:
             return self.elementwise()
         names = "ijl"[: len(front)]
         place = f"{stride}*k + {dilation}*p - {pad}"
@@ -565,7 +571,8 @@ class _Generator:
 
     def embedding(self) -> int:
         label = self.pick(self.wholes) if self.wholes else self.labels(self.extent(), self.shape(0, 1))
-        n = self.extent() if 5 * label.classes <= ELEMENTS else 1
+        n = self.extent()
+        n = n if n * label.classes * prod(label.shape) <= self.elements else 1
         table = self.given("param", (label.classes, n))
         names = "ij"[: len(label.shape)]
         ranges = {**dict(zip(names, label.shape, strict=True)), "k": n}
@@ -592,6 +599,33 @@ class _Generator:
         else:
             name, n = self.pick(known)
         return 1 + self.define(f"{tensor.name} -> {name}", (n,), tensor.shape[0] * tensor.bound + 1)
+
+    def tied(self) -> int:
+        """The parameters of an instance in an equation of another."""
+        fitting = [(name, d, n) for name, d, n in self.instances if any(t.shape == (n,) for t in self.reals)]
+        if not fitting:
+            return self.shared()
+        name, d, n = self.pick(fitting)
+        tensor = self.pick([t for t in self.reals if t.shape == (n,)])
+        return self.define(f"sum(j) {name}.W[j, i] * {tensor.name}[j]", (d,), n * tensor.bound, {"i": d})
+
+    def permuted(self) -> int:
+        """Extents that follow from the reads: a transposed tensor, or the diagonal of two."""
+        tensor = self.real(1, 3)
+        if tensor is None:
+            return self.elementwise()
+        names = list("ijk"[: len(tensor.shape)])
+        order = self.some(names, len(names))
+        order += [i for i in names if i not in order]
+        extents = dict(zip(names, tensor.shape, strict=True))
+        read = Term(f"{tensor.name}{_brackets(names)}", tensor.bound)
+        body = self.combined(read, self.applied(read))
+        left = self.name()
+        text, bound = self.squashed(body.text, body.bound) if body.bound > LARGE else (body.text, body.bound)
+        self.lines.append(f"{left}{_brackets(order)} = {text}")
+        self.reals.append(Real(left, tuple(extents[i] for i in order), bound))
+        self.unread[left] = None
+        return 1
 
     def family(self) -> int:
         """Tensors made by a loop."""
@@ -654,7 +688,7 @@ class _Generator:
             options.append((f"maxout({n})", (n,), c * tensor.bound + 1))
         if len(shape) == 3:
             options += self.spatial(tensor, n)
-        applied, out, bound = self.pick([o for o in options if prod(o[1]) <= ELEMENTS and min(o[1]) > 0])
+        applied, out, bound = self.pick([o for o in options if prod(o[1]) <= self.elements and min(o[1]) > 0])
         self.noise |= "dropout" in applied
         self.statistics |= "batchnorm" in applied
         return self.define(f"{tensor.name} -> {applied}", out, bound)
@@ -709,6 +743,8 @@ _KINDS: tuple[Callable[[_Generator], int], ...] = (
     _Generator.embedding,
     _Generator.view,
     _Generator.shared,
+    _Generator.tied,
+    _Generator.permuted,
     _Generator.family,
     _Generator.batched,
     _Generator.random,

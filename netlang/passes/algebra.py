@@ -7,16 +7,18 @@ Sums are multiplied out, like terms cancel, and common factors are taken out aga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from netlang.graph.expression import (
     ONE,
     ZERO,
     Apply,
+    AtLeastZero,
     Condition,
     Const,
     Expr,
+    IsZero,
     Read,
     Reduce,
     Select,
@@ -188,6 +190,8 @@ def factored(e: Expr) -> Expr:
     for factor, terms in sorted(counts.items(), key=lambda found: -len(found[1])):
         if len(terms) < 2:
             break
+        if not _may_leave(factor, terms):
+            continue
         inner = factored(add(*(_quotient(term, factor) for term in terms)))
         rest = [term for term in e.args if term not in terms]
         grouped = mul(factor, inner)
@@ -197,6 +201,24 @@ def factored(e: Expr) -> Expr:
             if not rest:
                 break
     return best
+
+
+def _may_leave(factor: Expr, terms: Iterable[Expr]) -> bool:
+    """Whether the factor may be computed where no guard of the terms holds.
+
+    There a quotient may be undefined, and a read outside its tensor if the guard tests indices.
+    """
+    if isinstance(factor, Const):
+        return True
+    guards: list[Condition] = []
+    for term in terms:
+        if not isinstance(term, Select):
+            return True  # it is computed everywhere as it is
+        while isinstance(term, Select):
+            guards.append(term.condition)
+            term = term.then
+    tests = (part for guard in guards for part in walk(guard))
+    return isinstance(factor, Read) and not any(isinstance(test, IsZero | AtLeastZero) for test in tests)
 
 
 def _quotient(term: Expr, factor: Expr) -> Expr:

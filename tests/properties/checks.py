@@ -20,6 +20,7 @@ from netlang.passes.modules import module_from_text
 from netlang.passes.pipeline import PASSES, compile_graph
 from netlang.random import derive_key
 from netlang.runtime.model import Model
+from netlang.runtime.net import Net
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 from netlang.targets.reference import evaluate
@@ -118,6 +119,38 @@ def assert_close(found: Values, expected: Values, tolerance: float, note: str = 
         assert distance <= tolerance, (
             f"{what} differs by {distance:.2e}:\n{found[what]}\nexpected\n{expected[what]}\n{note}"
         )
+
+
+# --- training ---
+
+RECIPE = """
+train Random:
+    optimizer sgd(lr=0.1, momentum=0.9)
+    penalty   l2(0.01)
+    batch     4
+"""
+
+
+def stepped(network: Network, batch: int) -> tuple[Values, Values]:
+    """Objectives, parameters and states after a training step of native code in float64, and by the reference."""
+    module = module_from_text(network.text + RECIPE)
+    net = Net(Model(module, module.nets()[0]), dtype=np.float64, seed=SEED)
+    arrays = network.arrays(batch)
+    for name, value in [*net.params.items(), *net.state.items()]:
+        value[...] = arrays.get(name, 0.1)
+    graph = net.model.step_graph
+    clock = {"step": 1, "epoch": 0, "steps": 1, "epochs": net.total_epochs}
+    known = {n.name: np.array(clock[n.name.split(".")[1]]) for n in graph.inputs("clock")}
+    known |= {n.name: arrays[n.name] for role in ("input", "target") for n in graph.inputs(role)}
+    known |= {name: value.copy() for name, value in [*net.params.items(), *net.state.items()] if name in graph.nodes}
+    roots = {**graph.objectives, **graph.updates}
+    values = evaluate(graph, known, {BATCH: batch}, seed=SEED, step=1, only=roots.values())
+    found = net.step_losses(**{n.name: arrays[n.name] for n in (*net.inputs, *net.targets)})
+    after = {**net.params, **net.state}
+    return (
+        {name: np.asarray(found[name]) for name in graph.objectives} | {name: after[name] for name in graph.updates},
+        {name: values[node] for name, node in roots.items()},
+    )
 
 
 # --- float32 ---

@@ -17,6 +17,13 @@ FOUND = {
     v[i < 5] = min(j < 1, k < 1) (w[1 - k, y[j], i] else 1)
     loss probe(v)
 """,
+    # both terms of the adjoint of x have the factor `d/v[i]`, which is outside for i = 3: it stays in their guards
+    "a common factor that guards keep inside": """
+    input x[4, 12]
+    u = sigmoid(x)
+    v[i < 3] = max(x[i, i], u[i, i])
+    loss probe(v)
+""",
     # without the simplification the marks that the stabilization leaves reach the kernels
     "a stable logarithm of a sum": """
     input x[3]

@@ -20,6 +20,7 @@ from tests.properties.checks import (
     assert_close_in_float32,
     dump,
     formatted,
+    stepped,
     wrong_slopes,
 )
 from tests.strategies import Network, Seeded, network
@@ -90,6 +91,11 @@ def test_scheduling_needs_no_pass(seed: int) -> None:
     one = compiled(seed, OPTIONAL)
     arrays = one.network.arrays(BATCH)
     assert_close(one.run(one.program("float64"), arrays, BATCH), one.reference(arrays, BATCH), 1e-12)
+
+
+@pytest.mark.parametrize("seed", [2, 4])
+def test_a_training_step_agrees_with_the_reference(seed: int) -> None:
+    assert_close(*stepped(compiled(seed).network, BATCH), 1e-12)
 
 
 def noisy() -> Network:
