@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Diagnostic, NetlangError, Span, fail
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from netlang.passes.elaborate import Elaborator
 
 
+MOST_NOTES = 4  # of a message, before the applications around it are left out
 DEEPEST = 40  # applications inside applications
 
 
@@ -294,7 +296,7 @@ class Applications:
             raise self.blame(error, definition, span) from None
 
     def blame(self, error: NetlangError, definition: tree.Definition, span: Span) -> NetlangError:
-        """An error inside a library definition is shown where the user applied it."""
+        """An error inside a library definition is shown where the user applied it, one inside the user's own there."""
         out = []
         for d in error.diagnostics:
             inside = d.span is not None and self.elaborator.module.is_library(d.span.source)
@@ -304,6 +306,10 @@ class Applications:
                     f": {d.label}" if d.label and d.code != "requirement" else ""
                 )
                 d = Diagnostic(d.code, d.message, span, "", (*d.notes, place), d.help, d.severity)
+            elif (
+                _lies_in(d.span, definition.span) and not _lies_in(span, definition.span) and len(d.notes) < MOST_NOTES
+            ):
+                d = replace(d, notes=(*d.notes, f"`{definition.name.id}` is applied at {span}"))
             out.append(d)
         return NetlangError(*out)
 
@@ -315,6 +321,10 @@ def _head(e: tree.Expression) -> Span:
 
 def _written(e: tree.Expression) -> Sequence[tree.Argument]:
     return e.arguments if isinstance(e, tree.Call) else ()
+
+
+def _lies_in(span: Span | None, whole: Span) -> bool:
+    return span is not None and span.source == whole.source and whole.start <= span.start and span.end <= whole.end
 
 
 def _nodes(values: Sequence[Value]) -> list[str]:
