@@ -8,10 +8,11 @@ of what the last two lead to, where adjoints without a sum are written into each
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netlang.draw.element import Virtual, Vocabulary
+from netlang.draw.nesting import separated, taken_out
 from netlang.draw.recognize import ARGUMENT, Recognizer, Template, Templates
 from netlang.graph import integer
 from netlang.graph.expression import (
@@ -26,6 +27,8 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
+    bound_indices,
+    free_indices,
     fresh,
     mul,
     parts,
@@ -36,7 +39,7 @@ from netlang.graph.expression import (
     walk,
 )
 from netlang.graph.graph import Graph
-from netlang.graph.integer import index
+from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation, Node, Origin, Param, View
 from netlang.graph.scalars import SCALARS
 from netlang.passes.algebra import rational
@@ -86,6 +89,7 @@ class Adjoints:
         self.active = {n for a, n in self.primal.items()}
         self.wanted = self.active
         self.hidden = self._hidden()
+        self.named = self._names()
         self.local: dict[str, Expr] = {}
         self.bodies: dict[str, Equation] = {}  # the simplest so far, by the name of the adjoint
         self.short: dict[str, Equation] = {}
@@ -176,16 +180,16 @@ class Adjoints:
 
     def _hidden(self) -> frozenset[str]:
         """Parts of an equation that elaboration made nodes of, adjoints of these, and terms of an adjoint."""
-        kept = {self.goal, *self.sought, *self.graph.outputs.values()}
-        parts = {
-            node.name
-            for node in self.graph
-            if isinstance(node, Equation)
-            and node.name not in kept | self.arguments.keys()
-            and len(users := self.graph.users[node.name]) == 1
-            and node.name.startswith(f"{self.arguments.get(users[0], users[0])}.")
-            and isinstance(self.graph[users[0]], Equation)
-        }
+        kept = {self.goal, *self.sought, *self.graph.outputs.values(), *self.arguments}
+        owners = dict(self.arguments)  # of what is written out, the equation that it is written into
+        for node in reversed(list(self.graph)):
+            users = self.graph.users[node.name]
+            if len(users) != 1 or node.name in kept or not isinstance(node, Equation):
+                continue
+            owner = owners.get(users[0], users[0])
+            if node.name.startswith(f"{owner}.") and isinstance(self.graph[users[0]], Equation):
+                owners[node.name] = owner
+        parts = owners.keys() - self.arguments.keys()
         terms = {
             n.name for n in self.raw if n.name.startswith(PREFIX) and n.name not in self.primal and n.dtype == "real"
         }
@@ -213,10 +217,34 @@ class Adjoints:
             self.short[name] = replace(node, body=short)
 
     def _simple(self, node: Equation, body: Expr) -> Expr:
+        """The simpler of what simplifying and recognising lead to, in either order."""
         if isinstance(body, Reduce):
-            inner = simplify_body(body.body, {**node.extents, **dict(body.ranges)})
-            return Reduce(body.op, body.ranges, self.recognize(inner))
-        return self.recognize(simplify_body(body, node.extents))
+            extents = {**node.extents, **dict(body.ranges)}
+            simple = Reduce(body.op, body.ranges, self._simpler(body.body, extents))
+            return taken_out(simple) if node.name in self.hidden else simple
+        return self._simpler(body, node.extents)
+
+    def _simpler(self, body: Expr, extents: Mapping[str, Int]) -> Expr:
+        after = self.recognize(simplify_body(body, extents))
+        recognized = self.recognize(body)
+        if recognized != body:
+            after = min(after, self.recognize(simplify_body(recognized, extents)), key=weight)
+        return rewrite(after, self._by_its_name)
+
+    def _by_its_name(self, e: Expr) -> Expr | None:
+        """A function of a tensor that a tensor of the network is equal to."""
+        if isinstance(e, Read) and e.tensor in self.named:
+            return Read(self.named[e.tensor], e.indices)
+        return None
+
+    def _names(self) -> dict[str, str]:
+        """The tensors of the network that are a function of another one, by the virtual tensor's name."""
+        found: dict[str, str] = {}
+        for node in self.graph:
+            body = self.recognize(node.body) if isinstance(node, Equation) else None
+            if isinstance(node, Equation) and isinstance(body, Read) and body.indices == node.places:
+                found.setdefault(body.tensor, node.name)
+        return {name: tensor for name, tensor in found.items() if name in self.virtual}
 
     def _inlined(self, body: Expr, trivial: bool) -> Expr:
         """With adjoints of the readers written out: the trivial and the hidden ones, or all that have no sum."""
@@ -224,14 +252,16 @@ class Adjoints:
         def change(e: Expr) -> Expr | None:
             if not isinstance(e, Read) or e.tensor not in self.bodies:
                 return None
-            known = (self.short if trivial and e.tensor in self.hidden else self.bodies)[e.tensor]
-            w = weight(known.body)
-            if isinstance(known.body, Reduce) or w > MOST_INLINED:
+            hidden = e.tensor in self.hidden
+            known = (self.short if trivial and hidden else self.bodies)[e.tensor]
+            if weight(known.body) > MOST_INLINED or (trivial and not hidden and reads(known.body)):
                 return None
-            if trivial and known.name not in self.hidden and reads(known.body):
+            if isinstance(known.body, Reduce) and not (hidden and pointwise):
                 return None
-            return substitute(known.body, dict(zip(known.indices, e.indices, strict=True)))
+            return substitute(separated(known.body, used), dict(zip(known.indices, e.indices, strict=True)))
 
+        pointwise = not isinstance(body, Reduce)
+        used = free_indices(body) | bound_indices(body).keys()
         return rewrite(body, change)
 
     def _total(self, body: Expr) -> float:
@@ -247,7 +277,8 @@ def weight(e: Expr | Condition) -> float:
     if isinstance(e, Read):
         return 2 if e.tensor.endswith(")") else 1
     if isinstance(e, Select) and e.otherwise == ZERO:
-        return 2 if e.then == ONE else 2 + weight(e.then)
+        mark = 2 * sum(not parts_of_condition(c) for c in walk(e.condition) if isinstance(c, Condition))
+        return mark if e.then == ONE else mark + weight(e.then)
     inner = sum(weight(part) for part in parts(e))
     if isinstance(e, Apply):
         if e.op in ("add", "mul"):
@@ -255,6 +286,10 @@ def weight(e: Expr | Condition) -> float:
             return inner + len(e.args) - 1 - (1 if free else 0)
         return inner + (0 if e.op == "pow" else 1)
     return inner + 2
+
+
+def parts_of_condition(c: Condition) -> list[Condition]:
+    return [part for part in parts(c) if isinstance(part, Condition)]
 
 
 def _without_unit_guards(graph: Graph) -> Graph:

@@ -252,7 +252,7 @@ class _Writer:
         if isinstance(node, Extern):
             return Equality(left, Call(node.operation, tuple(map(self.words.tensor, node.inputs))), shape)
         assert isinstance(node, Equation)
-        return self.form(left, replace(node, body=self.adjoints.recognize(node.body)), {})
+        return self.form(left, replace(node, body=self.adjoints.recognize(self.words.written_out(node))), {})
 
     def functions(self) -> list[Equality]:
         """What the library's functions that occur in the formulas are, and their derivatives."""

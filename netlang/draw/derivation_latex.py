@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from netlang.draw.conventions import conventions
 from netlang.draw.derivation import Derivation, Equality, Result, Step
 from netlang.draw.formula_latex import escaped, formula_latex
+from netlang.draw.formula_text import formula_text
 
 _HEAD = r"""\documentclass[a4paper]{article}
 \usepackage[T1]{fontenc}
@@ -17,6 +18,9 @@ _HEAD = r"""\documentclass[a4paper]{article}
 \allowdisplaybreaks
 \setlength{\parindent}{0pt}
 """
+
+# type for formulas with more characters of text than the number
+_SIZES = ((r"\scriptsize", 130), (r"\footnotesize", 105), (r"\small", 85))
 
 # characters of the sentences on notation that a text font may lack
 _SIGNS = {"⊙": r"$\odot$", "ᵀ": r"$^{\top}$", "×": r"$\times$", "`": ""}
@@ -31,7 +35,9 @@ def derivation_latex(d: Derivation) -> str:
     lines.append(r"\section*{Forward}")
     for section, equations in d.forward:
         lines += [*([f"\\subsection*{{{escaped(section)}}}"] if section else []), *_aligned(equations)]
-    lines += [r"\section*{Notation}", *(f"{_sentence(line)}\\\\" for line in conventions(d))]
+    # an empty group keeps a bracket at the start of a sentence from being an argument
+    sentences = [f"  \\item {{}}{_sentence(line)}" for line in conventions(d)]
+    lines += [r"\section*{Notation}", r"\begin{itemize}", *sentences, r"\end{itemize}"]
     lines.append(r"\section*{Backward}")
     section = ""
     for step in d.steps:
@@ -48,8 +54,15 @@ def _sentence(text: str) -> str:
 
 
 def _aligned(equations: Sequence[Equality]) -> list[str]:
-    rows = [_row(formula_latex(e.left), e) for e in equations]
-    return [r"\begin{align*}", " \\\\\n".join(rows), r"\end{align*}"]
+    return _align([_row(formula_latex(e.left), e) for e in equations], equations)
+
+
+def _align(rows: Iterable[str], equations: Iterable[Equality]) -> list[str]:
+    """Rows aligned at their signs of equality, in small type where one of them is long."""
+    longest = max(len(formula_text(e.left)) + len(formula_text(e.right)) + len(e.shape) for e in equations)
+    size = next((command for command, least in _SIZES if longest > least), "")
+    inner = [r"\begin{align*}", " \\\\\n".join(rows), r"\end{align*}"]
+    return [f"{{{size}", *inner, "}"] if size else inner
 
 
 def _row(left: str, e: Equality, shape: bool = True) -> str:
@@ -61,7 +74,7 @@ def _step(step: Step) -> Iterable[str]:
     yield f"\\paragraph{{Step {step.number}.}} Rules: {'; '.join(step.rules)}."
     yield from _aligned([step.forward, *step.places])
     for result in step.results:
-        yield from (r"\begin{align*}", " \\\\\n".join(_result(result)), r"\end{align*}")
+        yield from _align(_result(result), (result.raw, *result.forms))
     if step.also:
         yield f"A part of the derivative by {escaped(', '.join(step.also))} too.\n"
 

@@ -42,11 +42,14 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
+    add,
     free_indices,
+    mul,
     negate,
     substitute,
     walk,
 )
+from netlang.graph.expression import power as expression_power
 from netlang.graph.integer import Fetch, Int
 
 MOST_LISTED = 6  # elements of a vector that are written one by one
@@ -112,7 +115,7 @@ class _Writer:
             return self._reduce(e)
         assert isinstance(e, Apply)
         if e.op == "add":
-            return self._listed(e) if any(isinstance(t, Select) and _is_case(t) for t in e.args) else self._sum(e)
+            return self._cases(e) if any(isinstance(t, Select) and _is_case(t) for t in e.args) else self._sum(e)
         if e.op == "mul":
             return self._product(e.args)
         if e.op == "pow" and isinstance(e.args[1], Const):
@@ -159,6 +162,15 @@ class _Writer:
             raise NoMatrixFormError
         turned = [transposed(p.formula) if p.axes not in (axes, ()) else p.formula for p in parts]
         return Shaped(total(turned), axes)
+
+    def _cases(self, e: Apply) -> Shaped:
+        """A sum of terms for one place each: what they have in common, times the vector of the rest."""
+        factors = [_factors_of(t.then if isinstance(t, Select) else t) for t in e.args]
+        common = [f for f in factors[0] if all(f in others for others in factors)]
+        if not common:
+            return self._listed(e)
+        inverse = [expression_power(f, -1) for f in common]
+        return self._product((*common, add(*(mul(t, *inverse) for t in e.args))))
 
     def _listed(self, e: Expr) -> Shaped:
         """A vector of few elements that has a case for each: `(x[0], x[1], 1)`."""
@@ -305,6 +317,10 @@ class _Writer:
 def _is_case(e: Select) -> bool:
     """True for a term that is there at one place only."""
     return isinstance(e.condition, IsZero) and not any(isinstance(a, Fetch) for a in e.condition.value.atoms())
+
+
+def _factors_of(e: Expr) -> tuple[Expr, ...]:
+    return e.args if isinstance(e, Apply) and e.op == "mul" else (e,)
 
 
 def _before(a: str, b: str, order: Sequence[str]) -> bool:

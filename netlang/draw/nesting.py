@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from netlang.graph.expression import Expr, Read, Reduce, bound_indices, free_indices, fresh, rewrite, substitute
+from netlang.graph.expression import (
+    Apply,
+    Expr,
+    Read,
+    Reduce,
+    bound_indices,
+    free_indices,
+    fresh,
+    mul,
+    rewrite,
+    substitute,
+)
 from netlang.graph.integer import index
 
 Definition = Callable[[Read], Expr | None]
@@ -26,6 +37,21 @@ def nested(body: Expr, definition: Definition, around: Iterable[str] = ()) -> Ex
         return nested(found, definition, used)
 
     return rewrite(body, change)
+
+
+def separated(e: Expr, used: set[str]) -> Expr:
+    """The expression with other names for the indices bound inside it that are used around it."""
+    return rewrite(e, lambda part: _renamed(part, used) if isinstance(part, Reduce) else None)
+
+
+def taken_out(e: Expr) -> Expr:
+    """A sum with the factors of its terms that do not depend on its indices in front of it."""
+    if not isinstance(e, Reduce) or e.op != "sum" or not (isinstance(e.body, Apply) and e.body.op == "mul"):
+        return e
+    bound = {name for name, _ in e.ranges}
+    outside = [f for f in e.body.args if not free_indices(f) & bound]
+    inside = [f for f in e.body.args if free_indices(f) & bound]
+    return mul(*outside, Reduce(e.op, e.ranges, mul(*inside))) if outside and inside else e
 
 
 def instance(body: Expr, indices: Iterable[str], access: Read) -> Expr:

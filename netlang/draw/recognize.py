@@ -214,6 +214,18 @@ class Unifier:
                 yield from self.factors(patterns[1:], found[:k] + found[k + 1 :], binding)
 
 
+def _reciprocals(factors: Sequence[Expr]) -> list[Expr | Condition]:
+    """The factors of a product, a negative power as so many reciprocals."""
+    out: list[Expr | Condition] = []
+    for factor in factors:
+        exponent = factor.args[1] if isinstance(factor, Apply) and factor.op == "pow" else None
+        if isinstance(factor, Apply) and isinstance(exponent, Const) and exponent.value in (-2, -3):
+            out += [power(factor.args[0], -1)] * int(-exponent.value)
+        else:
+            out.append(factor)
+    return out
+
+
 def _label(e: Expr | Condition) -> str | float:
     if isinstance(e, Read):
         return e.tensor
@@ -296,7 +308,7 @@ class Recognizer:
     def _instances(self, pattern: Expr, e: Apply | Select) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
         """The ways to see the expression, or some factors of a product, as the template."""
         if isinstance(pattern, Apply) and isinstance(e, Apply) and pattern.op == "mul" == e.op:
-            yield from self.unify.factors(pattern.args, list(e.args), Binding({}))
+            yield from self.unify.factors(pattern.args, _reciprocals(e.args), Binding({}))
         else:
             for found in self.unify.match(pattern, e, Binding({})):
                 yield found, []
