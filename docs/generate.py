@@ -45,7 +45,7 @@ def diagnostics_page() -> str:
     lines = [
         "# Diagnostics",
         "",
-        "Every error and warning has a code, in brackets after its severity. `netlang explain CODE` shows what is here.",
+        "Each has a code, in brackets after its severity, and `netlang explain CODE` shows what this page says.",
         "Codes are stable: tools may rely on them.",
         "",
     ]

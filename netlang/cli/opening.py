@@ -67,6 +67,22 @@ def beside(file: str, suffix: str) -> str:
     return os.path.splitext(os.path.basename(file))[0] + suffix
 
 
+def require_writable(path: str) -> None:
+    """Refuse a path that cannot be written before the work, not after it. Raises `NetlangError` (`cannot-write`)."""
+    from netlang.diagnostics import fail
+
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        reason = "its folder does not exist"
+    elif os.path.isdir(path):
+        reason = "it is a folder"
+    elif not os.access(folder, os.W_OK):
+        reason = "its folder may not be written to"
+    else:
+        return
+    fail("cannot-write", f"`{path}` cannot be written: {reason}", place=path, help="choose another path")
+
+
 def write_text(path: str, text: str) -> None:
     """Write a text file (UTF-8), whole or not at all; a device such as /dev/stdout in place. Raises `NetlangError`."""
     from netlang.runtime.storage import replacing

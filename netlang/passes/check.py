@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from netlang.diagnostics import Diagnostic, NetlangError, listing, nearest
 from netlang.language import tree
 from netlang.passes.elaborate import elaborate
+from netlang.passes.lift import lift
 from netlang.passes.lint import lint
 from netlang.passes.modules import Module, choose_net, load_module
 from netlang.passes.recipe import read_recipe
@@ -50,6 +51,8 @@ def _check_net(module: Module, net: tree.Definition, arguments: Mapping[str, Val
             from netlang.passes.optimize import check_recipe  # only now: it loads the differentiation
 
             check_recipe(training, module, recipe)
+        if training.updates:
+            lift(training)  # refuses a state that would differ from example to example
     except NetlangError as error:
         return list(error.diagnostics)
     return list(lint(inference, training))

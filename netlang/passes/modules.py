@@ -233,7 +233,9 @@ def _read_file(path: str) -> bytes:
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> NoReturn:
-    fail("file-not-found", f"`{path}` {_reason(error)}", place=path, help="give the path of a `.net` file")
+    if isinstance(error, FileNotFoundError):
+        fail("file-not-found", f"`{path}` does not exist", place=path, help="check the path and the current folder")
+    fail("cannot-read", f"`{path}` {_reason(error)}", place=path, help="give the path of a `.net` file")
 
 
 def _reason(error: OSError | ValueError) -> str:

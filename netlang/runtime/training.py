@@ -105,7 +105,7 @@ def fit(
     the net has the values it had at the end of the last good epoch.
     """
     recipe = net.model.require_recipe()
-    training, held = _data(net, data, validation, columns)
+    training, held = examples_of(net, data, validation, columns)
     if normalize is None:
         normalize = recipe.normalize
     if not resume:
@@ -154,9 +154,10 @@ def _dtype(net: Net, node: Input) -> np.dtype[Any]:
     return np.dtype(np.int64) if node.dtype == "int" else net.dtype
 
 
-def _data(
-    net: Net, data: DataLike | None, validation: DataLike | float | None, columns: Columns | None
+def examples_of(
+    net: Net, data: DataLike | None = None, validation: DataLike | float | None = None, columns: Columns | None = None
 ) -> tuple[Dataset, Dataset | None]:
+    """The training and the validation examples of a run, bound to the net; what is not given, the section says."""
     recipe = net.model.require_recipe()
     if data is None:
         if recipe.data is None:

@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.file(parser)
     take.net(parser)
     take.style(parser)
-    take.data(parser, " (default: the section's)")
+    take.data(parser, " (default: what the section holds out)")
     parser.add_argument(
         "--batch", metavar="N", type=take.positive, default=256, help="examples at a time (default: 256)"
     )
@@ -21,23 +21,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from netlang.diagnostics import fail
-    from netlang.runtime.sources import parse_columns
-    from netlang.runtime.training import evaluate
+    from netlang.runtime.training import evaluate, examples_of
 
     net = open_net(options)
     columns = columns_of(options)
-    data = options.data
-    if data is None:
-        recipe = net.model.require_recipe()
-        if recipe.data is None:
-            fail("no-data", f"nothing says what to evaluate `{net.name}` on", recipe.span, help="give `--data ...`")
-        data, columns = recipe.data, columns or (parse_columns(recipe.columns) if recipe.columns else None)
-    measured = evaluate(net, data, batch=options.batch, columns=columns)
+    note = ""
+    if options.data is not None:
+        measured = evaluate(net, options.data, batch=options.batch, columns=columns)
+    else:
+        training, held = examples_of(net, columns=columns)
+        note = f"on {held.examples} held-out examples" if held else f"on {training.examples} training examples"
+        measured = evaluate(net, held or training, batch=options.batch)
     if options.style == "json":
         print(json.dumps(measured, indent=2))
-    else:
-        width = max(map(len, measured))
-        for name, value in measured.items():
-            print(f"{name:{width}}  {value:.6g}")
+        return 0
+    width = max(map(len, measured))
+    for name, value in measured.items():
+        print(f"{name:{width}}  {value:.6g}")
+    if note:
+        print(f"({note})")
     return 0

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from netlang.cli import options as take
-from netlang.cli.opening import ARTIFACT, beside, columns_of, open_net
+from netlang.cli.opening import ARTIFACT, beside, columns_of, open_net, require_writable
 from netlang.cli.report import report
 from netlang.diagnostics import Diagnostic
 
@@ -36,8 +36,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    net = _net(options)
     output = options.output or beside(options.file, ARTIFACT)
+    for path in (output, options.checkpoint):
+        if path is not None:
+            require_writable(path)
+    net = _net(options)
     shown = options.style == "text"
     history = net.fit(
         options.data,
@@ -48,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
         normalize=options.normalize,
         patience=options.patience,
         checkpoint=options.checkpoint,
+        resume=options.resume is not None,
         report=(lambda epoch: print(_line(net, epoch), flush=True)) if shown else None,
     )
     net.save(output)
