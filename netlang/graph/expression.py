@@ -8,7 +8,7 @@ alternative on the outside. Two expressions that differ in the order of terms on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -596,12 +596,11 @@ def rename_tensors(node: Expr, names: Mapping[str, str]) -> Expr:
     )
 
 
-def fresh(base: str, taken: Iterable[str]) -> str:
+def fresh(base: str, taken: Container[str]) -> str:
     """A name like `base` that is not taken: the base, else the base with the least number that is free."""
-    used = set(taken)
-    if base not in used:
+    if base not in taken:
         return base
     k = 2
-    while f"{base}{k}" in used:
+    while f"{base}{k}" in taken:
         k += 1
     return f"{base}{k}"

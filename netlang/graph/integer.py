@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 
 class Keyed:
@@ -99,7 +99,9 @@ class Int(Keyed):
     __slots__ = ("key", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        ordered = sorted(((m, c) for m, c in terms.items() if c), key=lambda t: (-len(t[0]), [a.key for a in t[0]]))
+        ordered = [(m, c) for m, c in terms.items() if c]
+        if len(ordered) > 1:
+            ordered.sort(key=lambda t: (-len(t[0]), [a.key for a in t[0]]))
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
         self.key: str = _text(self.terms)
 
@@ -110,8 +112,11 @@ class Int(Keyed):
     # --- arithmetic ---
 
     def __add__(self, other: IntLike) -> Int:
+        other = integer(other)
+        if not other.terms:
+            return self
         terms = dict(self.terms)
-        for monomial, c in integer(other).terms:
+        for monomial, c in other.terms:
             terms[monomial] = terms.get(monomial, 0) + c
         return Int(terms)
 
@@ -127,9 +132,14 @@ class Int(Keyed):
         return integer(other) - self
 
     def __mul__(self, other: IntLike) -> Int:
+        other = integer(other)
+        if other.is_constant:
+            return self if other.constant == 1 else Int({m: c * other.constant for m, c in self.terms})
+        if self.is_constant:
+            return other * self
         terms: dict[Monomial, int] = {}
         for m1, c1 in self.terms:
-            for m2, c2 in integer(other).terms:
+            for m2, c2 in other.terms:
                 m = tuple(sorted(m1 + m2, key=lambda a: a.key))
                 terms[m] = terms.get(m, 0) + c1 * c2
         return Int(terms)
@@ -220,6 +230,8 @@ class Int(Keyed):
 
     def substitute(self, values: Mapping[str, Int]) -> Int:
         """Replace indices by integer expressions."""
+        if (alone := self.index) is not None:
+            return values.get(alone.name, self)
         if not values or not (self.indices() & values.keys()):
             return self
         return self.rewrite(lambda a: values.get(a.name) if isinstance(a, Index) else None)
@@ -263,9 +275,15 @@ IntLike = Int | int
 
 
 def integer(value: IntLike) -> Int:
-    return value if isinstance(value, Int) else Int({(): value})
+    return value if isinstance(value, Int) else _constant(value)
 
 
+@lru_cache(1024)
+def _constant(value: int) -> Int:
+    return Int({(): value})
+
+
+@lru_cache(1024)
 def index(name: str) -> Int:
     return Int({(Index(name),): 1})
 

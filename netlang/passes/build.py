@@ -61,6 +61,7 @@ class Builder:
     updates: dict[str, str] = field(default_factory=dict)
     initial: dict[str, str] = field(default_factory=dict)
     scopes: list[Scope] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)  # where the search for a name that is not taken goes on
     spent: int = 0  # uses of parts that have no node of their own, in the equation under construction
 
     def graph(self) -> Graph:
@@ -81,7 +82,14 @@ class Builder:
         return node
 
     def unused(self, name: str) -> str:
-        return fresh(name, self.nodes)
+        """A name like `name` that no node has. Names that differ by their number only are found in constant time."""
+        if name not in self.nodes:
+            return name
+        k = self.numbers.get(name, 2)
+        while f"{name}{k}" in self.nodes:
+            k += 1
+        self.numbers[name] = k
+        return f"{name}{k}"
 
     def equation(
         self, name: str, tensor: Tensor, origin: Origin, indices: Iterable[str] | None = None, maker: str = ""
