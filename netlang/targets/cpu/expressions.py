@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
 
 from netlang.graph.expression import (
     All,
@@ -24,19 +27,23 @@ from netlang.graph.expression import (
     walk,
 )
 from netlang.graph.integer import Atom, Fetch, Floor, Index, Int, Modulo, Size, is_nonnegative
+from netlang.graph.scalars import SCALARS
 from netlang.schedule.program import Kernel, Local, Program, Tensor
 from netlang.targets.cpu.names import Names
 
 CHOICE, OR, AND, NOT, COMPARE, SUM, PRODUCT, UNARY, ATOM = range(9)
 Text = tuple[str, int]  # and how strongly it binds
 
-# functions whose kernel form is not one call; `{0}` is an argument that has a name, as it may occur twice
-FORMS: Mapping[str, tuple[str, int]] = {
-    "sign": ("where({0} > 0.0, 1.0, where({0} < 0.0, -1.0, 0.0 * {0}))", ATOM),
-    "logistic": ("1.0 / (1.0 + exp(-{0}))", PRODUCT),
-    "log1pexp": ("max({0}, 0.0) + log1p(exp(-abs({0})))", SUM),
-    "constant": ("{0}", ATOM),  # a mark for the derivation, still there where the simplification is left out
-}
+_CALL = re.compile(r"\w+\((\{\d\}(, )?)+\)")
+
+
+@cache
+def _strength(form: str) -> int:
+    """How strongly the kernel form of a scalar function binds."""
+    body = ast.parse(form.format("a", "b"), mode="eval").body
+    if isinstance(body, ast.BinOp):
+        return SUM if isinstance(body.op, ast.Add | ast.Sub) else PRODUCT
+    return ATOM
 
 
 class Expressions:
@@ -79,10 +86,10 @@ class Expressions:
             return joined(self.real(a, PRODUCT) for a in e.args), SUM
         if e.op == "mul" or (e.op == "pow" and isinstance(e.args[1], Const)):
             return self._product(e.args if e.op == "mul" else (e,))
-        if e.op in FORMS:
-            form, strength = FORMS[e.op]
-            return form.format(self._named(e.args[0])), strength
-        return f"{e.op}({', '.join(self.real(a) for a in e.args)})", ATOM
+        form = SCALARS[e.op].kernel
+        # in a plain call an argument stands for itself; elsewhere it may occur twice, or beside an operator
+        write = self.real if _CALL.fullmatch(form) else self._named
+        return form.format(*(write(a) for a in e.args)), _strength(form)
 
     def _choice(self, e: Select, write: Callable[[Expr], str]) -> Text:
         if self._is_safe(e.then) and self._is_safe(e.otherwise):

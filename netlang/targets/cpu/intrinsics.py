@@ -15,6 +15,8 @@
     `a` if the condition holds, else `b`, both evaluated: no branch, so the loop around it vectorizes.
 `isnan(x)`
     Whether a float is NaN.
+`opaque(n)`
+    The integer n, which the optimizer does not see through.
 `uniform(key, counter) normal(key, counter)`
     Counter-based randomness as `netlang.random`, rounded to the module's dtype; `uniform` is the same number in both.
 `inf nan pi`
@@ -175,6 +177,16 @@ def _offset(x: Any, n: Any) -> Typed | None:
 
 
 TRUTH = Intrinsic("bool", lambda x: Typed(types.boolean, (types.boolean,), lambda context, builder, v: v[0]))
+
+
+def _opaque(value: Any) -> Typed | None:
+    def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+        integer = ir.IntType(64)
+        return builder.asm(ir.FunctionType(integer, [integer]), "", "=r,0", values, side_effect=False)
+
+    return Typed(types.int64, (types.int64,), emit) if isinstance(value, types.Integer) else None
+
+
 INTRINSICS = {
     each.name: each
     for each in (
@@ -189,5 +201,6 @@ INTRINSICS = {
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),
+        Intrinsic("opaque", _opaque),
     )
 }

@@ -135,6 +135,11 @@ class _Constants(ast.NodeTransformer):
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
 
+# Loops of constant ends up to this one may be unrolled whole. LLVM would unroll longer ones too, and then vectorize the
+# loop around them, at ten times the compile time and no gain in speed; so it is not told where they end.
+UNROLLED = 16
+
+
 class _CountedLoops(ast.NodeTransformer):
     """Turns `for i in range(a, b, step)` into a `while` over an integer.
 
@@ -159,6 +164,11 @@ class _CountedLoops(ast.NodeTransformer):
         self.count += 1
         lead: list[ast.stmt] = []
         following = f"next_{self.count}"
+        match stop:
+            case ast.Constant(value=int(end)) if end > UNROLLED:
+                stop = ast.Call(ast.Name("opaque", ast.Load()), [stop], [])
+            case _:
+                pass
         if not isinstance(stop, ast.Constant):
             lead = [_assign(f"stop_{self.count}", stop)]
             stop = _name(f"stop_{self.count}")
