@@ -111,7 +111,7 @@ def _reuse(graph: Graph) -> Graph:
     """Replace subexpressions that are other nodes' bodies."""
     patterns: dict[str, list[Equation]] = {}  # by a tensor that they read
     for node in graph:
-        if isinstance(node, Equation) and node.dtype == "real" and _is_pattern(node):
+        if isinstance(node, Equation) and node.dtype == "real" and _is_pattern(graph, node):
             patterns.setdefault(reads(node.body)[0].tensor, []).append(node)
     if not patterns:
         return graph
@@ -141,12 +141,20 @@ def is_expensive(e: Expr) -> bool:
     )
 
 
-def _is_pattern(node: Equation) -> bool:
-    """An expensive elementwise body that reads say every index of, so that a match gives all of them."""
+def _is_pattern(graph: Graph, node: Equation) -> bool:
+    """An expensive elementwise body that reads whole dimensions by each index.
+
+    So a match gives all indices, and a place that the matched expression may read is one that the node has.
+    """
     if isinstance(node.body, Reduce | Select) or not is_expensive(node.body):
         return False
-    bare = {place.index.name for e in walk(node.body) if isinstance(e, Read) for place in e.indices if place.index}
-    return bool(reads(node.body)) and bare >= set(node.indices)
+    whole = {
+        place.index.name
+        for found in reads(node.body)
+        for place, extent in zip(found.indices, graph[found.tensor].shape, strict=True)
+        if place.index is not None and node.extents.get(place.index.name) == extent
+    }
+    return bool(reads(node.body)) and whole >= set(node.indices)
 
 
 def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]]) -> Expr:

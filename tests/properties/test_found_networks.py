@@ -24,6 +24,12 @@ FOUND = {
     v[i < 3] = max(x[i, i], u[i, i])
     loss probe(v)
 """,
+    # the power is a node of its own for j = 0 only, and no use in the adjoint of w, which has three places
+    "a subexpression that another node has in part": """
+    param w[3]
+    v[j < 1, k < 2] = 0.5^cos(w[j]) - k
+    loss probe(v)
+""",
     # without the simplification the marks that the stabilization leaves reach the kernels
     "a stable logarithm of a sum": """
     input x[3]
