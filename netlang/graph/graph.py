@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netlang.diagnostics import InternalError, fail
 from netlang.graph.nodes import Input, Node, Param, Scope, State
+from netlang.graph.recurrence import Component, components, flattened
 
 if TYPE_CHECKING:
     import networkx
@@ -85,23 +86,23 @@ class Graph:
         return networkx.freeze(network)
 
     @cached_property
-    def order(self) -> tuple[Node, ...]:
-        """Nodes, each after its operands; among free choices in definition order."""
-        import networkx
-
-        position = {name: k for k, name in enumerate(self.nodes)}
-        try:
-            names = list(networkx.lexicographical_topological_sort(self.network, key=position.__getitem__))
-        except networkx.NetworkXUnfeasible:
-            cycle = [edge[0] for edge in networkx.find_cycle(self.network)]
-            first = self.nodes[cycle[0]]
+    def components(self) -> tuple[Component, ...]:
+        """Nodes after their operands, and cycles as loops over time; among free choices in definition order."""
+        found = components(self)
+        if isinstance(found, list):
+            first = self.nodes[found[0]]
             fail(
                 "cyclic-definition",
-                f"`{cycle[0]}` is defined by itself: {' -> '.join([*cycle, cycle[0]])}",
+                f"`{found[0]}` is defined by itself: {' -> '.join([*found, found[0]])}",
                 first.origin.span,
                 help="a tensor may refer to itself at an earlier time step only",
             )
-        return tuple(self.nodes[name] for name in names)
+        return found
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """Nodes, each after its operands; those of a loop over time in the order of a step."""
+        return flattened(self.components)
 
     @cached_property
     def users(self) -> Mapping[str, tuple[str, ...]]:

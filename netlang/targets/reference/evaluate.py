@@ -15,6 +15,7 @@ from netlang.graph.expression import Expr, Reduce, integers, walk
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, Size
 from netlang.graph.nodes import BATCH, Equation, Input, Node, Param, Random, State, View
+from netlang.graph.recurrence import Loop
 from netlang.graph.text import shape_text
 from netlang.targets.reference.contraction import contract
 from netlang.targets.reference.grid import Grid
@@ -56,9 +57,11 @@ def evaluate(
     known = {name: value for name, value in arrays.items() if name in needed}
     run = _Evaluation(graph, _sizes(graph, needed, known, sizes or {}), seed, step, np.dtype(dtype), direct)
     with np.errstate(all="ignore"):  # branches that are not taken may divide by zero or overflow
-        for node in graph.order:
-            if node.name in needed:
-                run.values[node.name] = run.given(node, known) if node.name in known else run.value(node)
+        for part in graph.components:
+            if isinstance(part, Loop):
+                run.loop(part, {name for name in needed if name not in known}, {})
+            elif part.name in needed:
+                run.values[part.name] = run.given(part, known) if part.name in known else run.value(part)
     return run.values
 
 
@@ -112,19 +115,33 @@ class _Evaluation:
             "the reference target", f"`{node.name}` is a {type(node).__name__}, which it cannot evaluate"
         )
 
-    def equation(self, node: Equation) -> Array:
-        """The whole equation, block by block."""
+    def loop(self, loop: Loop, wanted: set[str], at: Mapping[str, Mapping[str, range]]) -> None:
+        """A loop over time, step by step; `at` fixes the indices of its equations that outer loops run over."""
+        for node in loop.nodes:
+            self.values.setdefault(node.name, np.zeros(self.shape(node), self.type_of(node)))
+        steps = range(loop.steps.evaluate(self.sizes))
+        for step in reversed(steps) if loop.backward else steps:
+            now = {n.name: {**at.get(n.name, {}), _time(n, loop): range(step, step + 1)} for n in loop.nodes}
+            for part in loop.body:
+                if isinstance(part, Loop):
+                    self.loop(part, wanted, now)
+                elif part.name in wanted:
+                    assert isinstance(part, Equation)
+                    self.equation(part, now[part.name])
+
+    def equation(self, node: Equation, at: Mapping[str, range] | None = None) -> Array:
+        """The whole equation, or its part where the indices are in `at`, block by block."""
         dtype = self.type_of(node)
         # an integer is exact in float64 up to 2^53, in narrower types not
         real = np.dtype(np.float64) if node.dtype == "int" else self.dtype
-        whole = {name: range(extent.evaluate(self.sizes)) for name, extent in node.extents.items()}
+        whole = {name: range(extent.evaluate(self.sizes)) for name, extent in node.extents.items()} | dict(at or {})
         bound = dict(node.body.ranges) if isinstance(node.body, Reduce) else {}
         reduced = {name: range(extent.evaluate(self.sizes)) for name, extent in bound.items()}
-        if not self.direct:
+        if not self.direct and at is None:
             contracted = contract(node, Grid(node.name, whole | reduced, self.values, self.sizes, real))
             if contracted is not None:
                 return contracted
-        out = np.empty([len(places) for places in whole.values()], dtype)
+        out = self.values[node.name] if at is not None else np.empty([len(p) for p in whole.values()], dtype)
         for block in _blocks(whole, prod(len(places) for places in reduced.values())):
             grid = Grid(node.name, block | reduced, self.values, self.sizes, real)
             place = tuple(slice(places.start, places.stop) for places in block.values())
@@ -148,6 +165,11 @@ class _Evaluation:
 
     def type_of(self, node: Node) -> np.dtype[Any]:
         return np.dtype(np.int64) if node.dtype == "int" else self.dtype
+
+
+def _time(node: Node, loop: Loop) -> str:
+    assert isinstance(node, Equation)
+    return node.indices[loop.axes[node.name]]
 
 
 def orthonormal(normal: Array) -> Array:
