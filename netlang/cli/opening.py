@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -91,5 +92,8 @@ def write_text(path: str, text: str) -> None:
         with open(path, "w", encoding="utf-8", newline="\n") as device:
             device.write(text)
         return
+    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else None
     with replacing(path) as file:
         file.write(text.encode("utf-8"))
+    if mode is not None:
+        os.chmod(path, mode)

@@ -14,6 +14,7 @@ Setting = int | float | bool | str | list[Any]
 
 _NAME = re.compile(r"[^\W\d]\w*")
 _WORD = re.compile(r"[^\W\d][\w.]*")
+_CONSTANTS = ("NaN", "Infinity")  # what Python's reader of JSON takes for numbers
 _HELP = "a value is a number, `true`, `false`, a text or a list: `--set classes=10`, `--set widths=[64,32]`"
 
 
@@ -35,7 +36,7 @@ def _value(name: str, written: str) -> Setting:
     try:
         value = json.loads(written, parse_constant=_refuse)
     except (ValueError, RecursionError):  # no JSON, an integer of thousands of digits, a list too deep
-        if _WORD.fullmatch(written):
+        if _WORD.fullmatch(written) and written not in _CONSTANTS:
             return written
         value = None
     if not _is_setting(value):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netlang.draw.derivation import Derivation, Equality
 from netlang.draw.formula import Bracket, Call, Column, Element, Hadamard, Product, parts
 from netlang.draw.formula_text import is_outer
+from netlang.draw.steps import Derivation, Equality
 
 
 def conventions(d: Derivation) -> list[str]:

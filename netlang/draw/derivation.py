@@ -9,17 +9,19 @@ For each adjoint the shorter of the last two is what the step arrives at, so `σ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.draw.adjoints import Adjoints
-from netlang.draw.element import Vocabulary, element, is_padding, reduction
+from netlang.draw.element import Vocabulary, element, is_padding
 from netlang.draw.formula import Adjoint, Call, Element, Formula, Symbol, parts
 from netlang.draw.formula_text import formula_text
 from netlang.draw.matrix import NoMatrixFormError, tensor_formula
 from netlang.draw.notation import shape_label
+from netlang.draw.occurring import derivative
 from netlang.draw.recognize import ARGUMENT, Template, Templates
-from netlang.graph.expression import Expr, Reduce, Select, reads, walk
+from netlang.draw.steps import ACCESS, ADDED, CHAIN, REDUCED, VIEW, Derivation, Equality, Result, Step
+from netlang.graph.expression import Reduce, Select, reads, walk
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope, View
@@ -31,76 +33,6 @@ from netlang.passes.objective import objective
 
 LOSS = "L"  # what the loss is called, where no tensor of the net has that name
 LONGEST = 56  # of a formula that is written in place of an adjoint's name, in characters of text
-
-CHAIN = "the scalar chain rule"
-ACCESS = "the access turned inside out"
-VIEW = "a reshape passes its adjoint on"
-ADDED = "the contributions of all uses are added"
-REDUCED = {
-    "sum": "a sum broadcasts its adjoint",
-    "prod": "a product gives each factor the product of the others",
-    "max": "a max routes its adjoint to its first extreme",
-    "min": "a min routes its adjoint to its first extreme",
-}
-
-
-@dataclass(frozen=True)
-class Equality:
-    """`left = right`; `shape` is that of the tensor, in words."""
-
-    left: Formula
-    right: Formula
-    shape: str = ""
-
-
-@dataclass(frozen=True)
-class Result:
-    """The adjoint of one tensor: `raw` as the rules give it, then the equal forms that lead to the last, simplest one.
-
-    `sought` is true for a tensor that the derivation was asked for.
-    """
-
-    tensor: str
-    shape: str
-    raw: Equality
-    forms: tuple[Equality, ...]
-    sought: bool
-
-    @property
-    def final(self) -> Equality:
-        return self.forms[-1] if self.forms else self.raw
-
-
-@dataclass(frozen=True)
-class Step:
-    """One equation of the network, and what it gives to the tensors that it reads.
-
-    `also` are tensors that it contributes to, whose adjoint is complete at a later step.
-    """
-
-    number: int
-    section: str
-    forward: Equality
-    places: tuple[Equality, ...]
-    rules: tuple[str, ...]
-    results: tuple[Result, ...]
-    also: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """The derivatives of `objective`, which is `symbol` in the formulas, by the tensors of `gradients`."""
-
-    net: str
-    symbol: str
-    objective: str
-    functions: tuple[Equality, ...]
-    forward: tuple[tuple[str, tuple[Equality, ...]], ...]
-    steps: tuple[Step, ...]
-    gradients: tuple[Result, ...]
-    graph: Graph  # that was differentiated, lifted where the objective needs the batch
-    labels: Mapping[str, str]  # what nodes are called in the formulas, where that is not their name
-    padded: bool = False  # an equation reads outside a tensor
 
 
 def derivation(
@@ -190,8 +122,11 @@ class _Writer:
         labels = {node: name for name, node in graph.outputs.items() if name not in graph.nodes}
         labels |= {f"{n}.arg{op}": f"{n}.arg{op}" for n in graph.nodes for op in ("max", "min")}
         labels |= {goal: self.symbol, ARGUMENT: "x"}
+        labels |= self.argument_labels()
         self.words, self.raw_words = (
-            Vocabulary(g, self.symbol, self.adjoints.primal, self.adjoints.hidden, labels, self.adjoints.virtual)
+            Vocabulary(
+                g, self.symbol, self.adjoints.primal, self.adjoints.hidden, labels, self.adjoints.occurring.virtual
+            )
             for g in (self.adjoints.final, self.adjoints.raw)
         )
         self.values: dict[str, Formula] = {}
@@ -203,6 +138,16 @@ class _Writer:
         return (
             isinstance(one, View) and one.name not in self.full.outputs.values() and scope.name not in self.full.nodes
         )
+
+    def argument_labels(self) -> dict[str, str]:
+        """A sum that is the argument of a function is called `h.z`, as other arguments of functions are."""
+        arguments = {made.tensor for made in self.adjoints.occurring.virtual.values() if made.prime}
+        found = {}
+        for name in arguments & self.graph.nodes.keys():
+            users = self.graph.users[name]
+            if len(users) == 1 and name.startswith(f"{users[0]}.") and f"{users[0]}.z" not in self.graph.nodes:
+                found[name] = f"{users[0]}.z"
+        return found
 
     def derivation(self) -> Derivation:
         results = {name: self.result(name) for name in self.adjoints.order}
@@ -258,19 +203,22 @@ class _Writer:
         """What the library's functions that occur in the formulas are, and their derivatives."""
         found: list[Equality] = []
         described: set[str] = set()
-        while waiting := [pair for pair in self.adjoints.functions() if pair[0].name not in described]:
-            for template, prime in waiting:
+        used = self.adjoints.occurring.used
+        while waiting := [template for name, template in used.items() if name not in described]:
+            for template in waiting:
                 described.add(template.name)
-                found += self.function(template, prime)
+                found += self.function(template)
             self.note(found)  # a function may be written with another one
         return found
 
-    def function(self, template: Template, prime: Expr | None) -> Iterator[Equality]:
+    def function(self, template: Template) -> Iterator[Equality]:
         places = tuple(Symbol(i) for i in template.indices)
         value = Call(template.name, (Symbol("x"),))
         yield Equality(Element(value, places) if places else value, element(template.body, self.words))
+        prime = derivative(template)
         if prime is not None:
-            words = self.adjoints.function_words(self.words, template)
+            prime = self.adjoints.recognize(prime)
+            words = self.adjoints.occurring.words(self.words, template)
             yield Equality(Call(template.name, (Symbol("x"),), True), element(prime, words))
 
     def note(self, equations: Iterable[Equality]) -> None:
@@ -278,7 +226,7 @@ class _Writer:
         for equation in equations:
             for part in parts(equation.right):
                 if isinstance(part, Call):
-                    self.adjoints.define(part.name)
+                    self.adjoints.occurring.note(part.name)
 
     # --- adjoints -----------------------------------------------------------------------------------------------------
 
@@ -296,9 +244,11 @@ class _Writer:
         local, final = self.adjoints.local[name], self.adjoints.final[PREFIX + name]
         assert isinstance(final, Equation)
         for body, values in ((local, {}), (final.body, self.values)):
-            form = self.form(left, replace(final, body=body), values)
+            node = replace(final, body=body)
+            node = replace(final, body=self.adjoints.recognize_by_name(self.words.written_out(node)))
+            form = self.form(left, node, values)
             if len(formula_text(form.right)) > LONGEST and values:
-                form = self.form(left, final, {})
+                form = self.form(left, node, {})
             if form.right not in [f.right for f in (raw, *forms)]:
                 forms.append(form)
         last = forms[-1] if forms else raw
@@ -356,7 +306,7 @@ class _Writer:
     def reads(self, node: Node) -> list[str]:
         """The tensors that a step's equation reads and gives adjoints to."""
         names = [o for part in self.group(node) for o in part.operands]
-        return [n for n in dict.fromkeys(names) if n in self.adjoints.wanted and n not in self.words.hidden]
+        return [n for n in dict.fromkeys(names) if n in self.adjoints.active and n not in self.words.hidden]
 
     def rules(self, node: Node) -> list[str]:
         found: dict[str, None] = {}
@@ -369,7 +319,7 @@ class _Writer:
             if isinstance(body, Reduce):
                 found[REDUCED[body.op]] = None
                 body = body.body
-            variables = [r for r in reads(body) if r.tensor in self.adjoints.wanted]
+            variables = [r for r in reads(body) if r.tensor in self.adjoints.active]
             if not isinstance(part.body, Reduce) or any(r != body for r in variables):
                 found[CHAIN] = None
             if any(not _is_plain(r.indices, part) for r in variables):
@@ -377,14 +327,15 @@ class _Writer:
         return list(found)
 
     def places(self, node: Node) -> list[Equality]:
-        """The places of the extremes that a max or min in the step routes to."""
+        """What `derive` adds to a maximum, minimum or product: the place of the extreme, the other factors."""
         found = []
         for part in self.group(node):
-            for op in ("max", "min"):
-                chosen = self.adjoints.raw.nodes.get(f"{part.name}.arg{op}")
-                if isinstance(chosen, Equation) and isinstance(chosen.body, Reduce) and isinstance(part, Equation):
-                    left = _element(Symbol(self.words.label(chosen.name)), chosen)
-                    found.append(Equality(left, reduction(chosen.body, self.words), shape_label(chosen.shape)))
+            for name in (f"{part.name}.argmax", f"{part.name}.argmin", f"{part.name}.others"):
+                added = self.adjoints.raw.nodes.get(name)
+                if isinstance(added, Equation) and name not in self.graph.nodes:
+                    left = _element(Symbol(self.words.label(name)), added)
+                    right = element(self.words.written_out(added), self.words)
+                    found.append(Equality(left, right, shape_label(added.shape)))
         return found
 
 

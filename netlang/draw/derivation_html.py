@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from netlang.draw.conventions import conventions
-from netlang.draw.derivation import Derivation, Equality, Result, Step
 from netlang.draw.formula_mathml import formula_mathml, name_mathml
+from netlang.draw.steps import Derivation, Equality, Result, Step
 
 _STYLE = """
 :root { color-scheme: light; }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netlang.draw.conventions import conventions
-from netlang.draw.derivation import Derivation, Equality, Result, Step
 from netlang.draw.formula import Formula
 from netlang.draw.formula_text import formula_text
+from netlang.draw.steps import Derivation, Equality, Result, Step
 
 INDENT = "    "
 

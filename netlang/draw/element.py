@@ -18,6 +18,7 @@ from netlang.draw.formula import (
     Number,
     Reduction,
     Relation,
+    Sum,
     Symbol,
     fraction,
     power,
@@ -157,17 +158,25 @@ def quotient(e: Apply, words: Vocabulary) -> Formula:
             under.append(power(element(factor.args[0], words), -factor.args[1].value))
         else:
             over.append(element(factor, words))
+    over.sort(key=_rank)
     if not under:
         return product(over)
-    numbers = [f for f in over if isinstance(f, Number)]
-    over = [f for f in over if not isinstance(f, Number)]
-    flowing = [f for f in over if isinstance(f.base if isinstance(f, Element) else f, Adjoint)]
-    rest = [f for f in over if f not in flowing]
-    if not flowing:
-        return fraction(product([*numbers, *rest]), product(under))
+    flowing = [f for f in over if _rank(f) == 0]
+    rest = [f for f in over if _rank(f) > 0]
+    if flowing:
+        flowing = [*(f for f in rest if isinstance(f, Number)), *flowing]
+        rest = [f for f in rest if not isinstance(f, Number)]
     if not rest:
-        return product([*numbers, fraction(product(flowing), product(under))])
-    return product([*numbers, *flowing, fraction(product(rest), product(under))])
+        return fraction(product(flowing), product(under))
+    return product([*flowing, fraction(product(rest), product(under))])
+
+
+def _rank(factor: Formula) -> int:
+    """The place among the factors of an element: adjoints first, sums over indices, which reach far, last."""
+    if isinstance(factor.base if isinstance(factor, Element) else factor, Adjoint):
+        return 0
+    order = (Call, Sum, Bracket, Reduction)
+    return next((k for k, kind in enumerate(order, 2) if isinstance(factor, kind)), 1)
 
 
 def _is_negative_power(e: Apply) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.draw.derivation import Derivation
+from netlang.draw.steps import Derivation
 
 FORMATS = ("text", "latex", "html")
 

@@ -107,7 +107,8 @@ def _product(f: Product) -> tuple[str, int]:
         outer = k == len(f.factors) - 2 and is_outer(f)
         least = PRODUCT if outer or (isinstance(factor, Product | Fraction) and last) else POWER
         text = _wrap(factor, REDUCED if isinstance(factor, Reduction) and last else least)
-        close = text.startswith("(") and (out.endswith(("ᵀ", ")")) or out.isdigit())
+        before = f.factors[k - 1] if k else None
+        close = text.startswith("(") and isinstance(before, Number | Transpose | Sum | Call)
         out += ("" if close or not out else " ") + text
     return out, REDUCED if isinstance(f.factors[-1], Reduction) else PRODUCT
 

@@ -107,7 +107,11 @@ class Graph:
     @cached_property
     def users(self) -> Mapping[str, tuple[str, ...]]:
         """For each node the names of the nodes that read it."""
-        return {name: tuple(dict.fromkeys(self.network.successors(name))) for name in self.nodes}
+        found: dict[str, dict[str, None]] = {name: {} for name in self.nodes}
+        for node in self:
+            for operand in node.operands:
+                found[operand][node.name] = None
+        return {name: tuple(users) for name, users in found.items()}
 
     def ancestors(self, roots: Iterable[str]) -> set[str]:
         """The roots and everything that they are computed from."""

@@ -117,10 +117,11 @@ def _reuse(graph: Graph) -> Graph:
         return graph
     changed = False
     nodes: list[Node] = []
+    position = {name: k for k, name in enumerate(graph.nodes)}
     for node in graph:
         if isinstance(node, Equation):
             inner = node.body.body if isinstance(node.body, Reduce) else node.body
-            new = _with_reads(inner, node.name, patterns)
+            new = _with_reads(inner, node.name, patterns, position)
             if new != inner:
                 changed = True
                 body = Reduce(node.body.op, node.body.ranges, new) if isinstance(node.body, Reduce) else new
@@ -157,7 +158,7 @@ def _is_pattern(graph: Graph, node: Equation) -> bool:
     return bool(reads(node.body)) and whole >= set(node.indices)
 
 
-def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]]) -> Expr:
+def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]], position: Mapping[str, int]) -> Expr:
     if not is_expensive(e):
         return e
     tensors = dict.fromkeys(found.tensor for found in reads(e))
@@ -167,6 +168,8 @@ def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]]) -> Ex
         if not isinstance(part, Apply) or not is_expensive(part):
             return None
         for node in known:
+            if part == e and position[node.name] > position[own]:
+                continue  # of two nodes that are all of each other's bodies, the second reads the first
             found = _instance(part, node)
             if found is not None:
                 return found

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from netlang.draw.derivation import Derivation, Equality
 from netlang.draw.formula import (
     Adjoint,
     Bracket,
@@ -32,6 +31,7 @@ from netlang.draw.formula import (
     Symbol,
     Transpose,
 )
+from netlang.draw.steps import Derivation, Equality
 
 Array = np.ndarray
 

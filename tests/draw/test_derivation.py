@@ -59,6 +59,27 @@ def test_whole_derivation(name: str, golden: Callable[[str, str], None]):
     golden(f"derivation/{name}.txt", derivation_text(example(name)))
 
 
+def test_softmax_within_a_network():
+    text = "net N:\n    input a[3]\n    target t[3]\n    s = softmax(a)\n    loss sum(i) t[i] * s[i]\n"
+    assert gradients(derived(text, wrt=["a"])) == {"dL/da": "s ⊙ (t - sᵀ t)"}
+
+
+def test_a_function_of_the_user_is_recognised():
+    text = "fn bump(x) = exp(-x^2)\n\nnet N:\n    input x[3]\n    param W[2, 3]\n    h = bump(W @ x)\n"
+    d = derived(text + "    loss sum(i) h[i]^2\n")
+    assert gradients(d) == {"dL/dW": "2 h ⊙ bump'(h.z) xᵀ"}
+    functions = {formula_text(e.left): formula_text(e.right) for e in d.functions}
+    assert functions == {"bump(x)": "exp(-x²)", "bump'(x)": "-2 x bump(x)"}
+
+
+def test_batch_statistics_lift_the_network():
+    text = "net N:\n    input x[3]\n    target y[3]\n    p = x -> batchnorm\n    loss mse(p, y)\n"
+    d = derived(text)
+    assert d.symbol == "L"
+    assert d.objective == "mean of mse"
+    assert gradients(d)["dL/d(batchnorm_1.β)[k]"] == "Σ(batch) dL/d(batchnorm_1.y)[batch, k]"
+
+
 # --- what is asked for -----------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,14 @@ FOUND = {
     v[j < 1, k < 2] = 0.5^cos(w[j]) - k
     loss probe(v)
 """,
+    # forward and backward have the same quotient, with their indices in different orders: one reads the other
+    "two equal nodes but for a transposition": """
+    input x[4]
+    param w[2, 3, 4]
+    u = 2 * w
+    v = x / (2 + sin(u))
+    loss probe(v)
+""",
     # without the simplification the marks that the stabilization leaves reach the kernels
     "a stable logarithm of a sum": """
     input x[3]
