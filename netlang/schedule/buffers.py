@@ -13,6 +13,7 @@ from netlang.graph.nodes import Equation, Extern, Input, Node, Origin, Param, Ra
 from netlang.schedule.fuse import tensor_reads
 from netlang.schedule.order import Group
 from netlang.schedule.program import Buffer, Tensor
+from netlang.schedule.recurrence import Recurrence
 
 _KINDS: dict[type[Node], str] = {Input: "input", Param: "param", State: "state"}
 
@@ -96,7 +97,7 @@ def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, T
 
 
 def update_in_place(
-    groups: list[Group], tensors: dict[str, Tensor], buffers: dict[str, Buffer], next_values: Mapping[str, str]
+    groups: list[Group | Recurrence], tensors: dict[str, Tensor], buffers: dict[str, Buffer], next_values: Mapping[str, str]
 ) -> None:
     """Let next values be computed into the memory of what they update; where old values are read later, by a copy.
 
@@ -106,7 +107,7 @@ def update_in_place(
     last_reader: dict[str, int] = {}
     elsewhere: set[tuple[int, str]] = set()
     for k, group in enumerate(groups):
-        here = Tensor("", "", "", group.shape, "real").place(group.places)
+        here = None if isinstance(group, Recurrence) else Tensor("", "", "", group.shape, "real").place(group.places)
         for member in group.members:
             for tensor, indices in tensor_reads(member):
                 buffer = tensors[tensor].buffer
@@ -138,15 +139,17 @@ def _copy(name: str, source: str, shape: tuple[Int, ...], dtype: str, origin: Or
     return Equation(name, shape, dtype, origin, indices, body)
 
 
-def stored_members(groups: list[Group], tensors: Mapping[str, Tensor], wanted: set[str]) -> set[str]:
-    """The equations whose values memory must hold: results, next values, and what another group reads."""
+def stored_members(parts: list[Group | Recurrence], tensors: Mapping[str, Tensor], wanted: set[str]) -> set[str]:
+    """The equations whose values memory must hold: results, next values, what another group or another step reads."""
+    groups = [g for part in parts for g in (part.groups if isinstance(part, Recurrence) else [part])]
     owner = {m.name: k for k, g in enumerate(groups) for m in g.members}
     memory = {tensors[w].source for w in wanted}
     stored = {name for name in owner if name in memory or tensors[name].buffer != name}
     for k, group in enumerate(groups):
+        here = Tensor("", "", "", group.shape, "real").place(group.places)
         for member in group.members:
-            for tensor, _ in tensor_reads(member):
+            for tensor, indices in tensor_reads(member):
                 source = tensors[tensor].source
-                if owner.get(source, k) != k:
+                if owner.get(source) != k or tensors[tensor].place(indices) != here:
                     stored.add(source)
     return stored

@@ -39,7 +39,7 @@ def _body(body: Body, extents: dict[str, Int], tensors: Mapping[str, Tensor]) ->
         elif not isinstance(statement, Loop):
             out.append(statement)
         elif statement.starts == (ZERO,) and statement.stops == (ONE,):
-            out += _body(_substituted(statement.body, {statement.index: ZERO}), extents, tensors)
+            out += _body(substituted(statement.body, {statement.index: ZERO}), extents, tensors)
         else:
             out.append(_loop(statement, extents, tensors))
     return tuple(out)
@@ -58,7 +58,7 @@ def _loop(loop: Loop, extents: dict[str, Int], tensors: Mapping[str, Tensor]) ->
     name = fresh(f"{loop.index}{joint}{inner.index}", extents)
     extents[name] = many * few
     values = {loop.index: ZERO, inner.index: index(name)}
-    return Loop(name, (ZERO,), (many * few,), _substituted(inner.body, values))
+    return Loop(name, (ZERO,), (many * few,), substituted(inner.body, values))
 
 
 def _is_plain(loop: Loop) -> bool:
@@ -94,7 +94,8 @@ def _bare(value: Int) -> set[str]:
     return {name for atom in atoms for name in Int({(atom,): 1}).indices()}
 
 
-def _substituted(body: Body, values: Mapping[str, Int]) -> Body:
+def substituted(body: Body, values: Mapping[str, Int]) -> Body:
+    """The statements with indices replaced by integer expressions."""
     def ints(value: Int) -> Int:
         return value.substitute(values)
 

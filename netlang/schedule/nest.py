@@ -39,7 +39,7 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     """The statements of a group's kernel; `stored` names the members that something outside the group reads."""
     reduction, first = group.reduction, group.members[0]
     if reduction is None:
-        return _loops(group.ranges, [], _members(group, group.members, tensors, stored), set())
+        return _loops(group.ranges, [], _members(group, group.members, tensors, stored), set(group.fixed))
     order = loop_order(group, tensors)
     if order.in_memory:
         return _accumulate_in_memory(group, reduction, order)
@@ -57,10 +57,10 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     else:
         inner = (Combine(first.name, reduction.op, body),)
         start = (Assign(first.name, "real", neutral),)
-    around = {name for name, _ in group.ranges}
+    around = set(group.indices)
     reduced = _loops(order.update, guards, inner, around)
     rest = _members(group, group.members[1:], tensors, stored, first)
-    return _loops(group.ranges, [], (*start, *reduced, *rest), set())
+    return _loops(group.ranges, [], (*start, *reduced, *rest), set(group.fixed))
 
 
 def _members(
@@ -152,8 +152,8 @@ def operands_of(condition: Condition) -> list[str]:
 def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tuple[Statement, ...]:
     guards, body = split_guard(reduction)
     target = group.members[0].name
-    shared = {name for name, _ in order.shared}
+    shared = {name for name, _ in order.shared} | set(group.fixed)
     set_neutral = Store(target, group.places, Const(NEUTRAL[reduction.op]))
     clear = _loops([r for r in group.ranges if r[0] not in shared], [], (set_neutral,), shared)
     update = _loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
-    return _loops(order.shared, [], (*clear, *update), set())
+    return _loops(order.shared, [], (*clear, *update), set(group.fixed))

@@ -32,15 +32,20 @@ Ranges = list[tuple[str, Int]]
 
 @dataclass
 class Group:
-    """Equations over one iteration space, renamed to one set of indices; a reduction may come first."""
+    """Equations over one iteration space, renamed to one set of indices; a reduction may come first.
+
+    `fixed` are the indices that loops around the group run over: the times of a recurrence.
+    """
 
     indices: tuple[str, ...]
     shape: tuple[Int, ...]
     members: list[Equation] = field(default_factory=list)
+    fixed: tuple[str, ...] = ()
 
     @property
     def ranges(self) -> Ranges:
-        return list(zip(self.indices, self.shape, strict=True))
+        """The indices that the group itself runs over, with their extents."""
+        return [(i, n) for i, n in zip(self.indices, self.shape, strict=True) if i not in self.fixed]
 
     @property
     def places(self) -> tuple[Int, ...]:

@@ -9,7 +9,8 @@ from netlang.graph.expression import Read, Reduce, walk
 from netlang.graph.expression import integers as integers_of
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Int, Size, index
-from netlang.graph.nodes import Equation, Node, Random
+from netlang.graph.nodes import Equation, Node, Origin, Random
+from netlang.graph.recurrence import Loop as TimeLoop
 from netlang.graph.text import node_text
 from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
@@ -29,6 +30,7 @@ from netlang.schedule.program import (
     places,
     statements,
 )
+from netlang.schedule.recurrence import Recurrence, recurrence, recurrence_nest, segments
 
 _NO_UPDATES: Mapping[str, str] = MappingProxyType({})
 
@@ -42,10 +44,11 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     """
     roots = tuple(dict.fromkeys(roots))
     needed = graph.ancestors([*roots, *updates.values(), *updates])
-    nodes = {node.name: aliased(node, graph) for node in graph.order if node.name in needed}
+    order = segments(graph, needed)
+    nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
     results, next_values = add_copies(nodes, roots, updates)
     tensors, buffers = allocate(nodes.values(), results.values())
-    groups = fuse((n for n in nodes.values() if isinstance(n, Equation)), tensors)
+    groups = _grouped(order, nodes, tensors)
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
     kernels = tuple(_kernel(group, tensors, stored, graph.nodes) for group in groups)
@@ -65,7 +68,35 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     )
 
 
-def _kernel(group: Group, tensors: Mapping[str, Tensor], stored: set[str], nodes: Mapping[str, Node]) -> Kernel:
+def _grouped(
+    order: list[list[Node] | TimeLoop], nodes: Mapping[str, Node], tensors: Mapping[str, Tensor]
+) -> list[Group | Recurrence]:
+    """The equations in groups, each a kernel; copies that were added come last."""
+    planned = {n.name for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
+    copies = [node for name, node in nodes.items() if name not in planned]
+    groups: list[Group | Recurrence] = []
+    for part in [*order, copies]:
+        if isinstance(part, TimeLoop):
+            groups.append(recurrence(part, nodes, tensors, set()))
+        else:
+            scheduled = (nodes[n.name] for n in part)
+            groups += fuse((n for n in scheduled if isinstance(n, Equation)), tensors)
+    return groups
+
+
+def _kernel(
+    group: Group | Recurrence, tensors: Mapping[str, Tensor], stored: set[str], nodes: Mapping[str, Node]
+) -> Kernel:
+    if isinstance(group, Recurrence):
+        body, extents = collapsed(recurrence_nest(group, tensors, stored), dict(group.ranges), tensors)
+        return Kernel(
+            name=next((m.name for m in reversed(group.members) if m.name in stored), group.members[0].name),
+            kind="recurrence",
+            ranges=((group.time, group.steps),),
+            extents=MappingProxyType(extents),
+            body=body,
+            sources=_sources(group.members, nodes),
+        )
     reduction = group.reduction
     ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
     body, extents = collapsed(loop_nest(group, tensors, stored), ranges, tensors)
@@ -77,11 +108,15 @@ def _kernel(group: Group, tensors: Mapping[str, Tensor], stored: set[str], nodes
         ranges=tuple(group.ranges),
         extents=MappingProxyType(extents),
         body=body,
-        sources=tuple((node_text(nodes.get(m.name, m)).replace("|", ""), m.origin) for m in group.members),
+        sources=_sources(group.members, nodes),
         flat=_is_flat(body, tensors),
         contraction=roles,
         same_place=_same_place(group, tensors),
     )
+
+
+def _sources(members: Iterable[Equation], nodes: Mapping[str, Node]) -> tuple[tuple[str, Origin], ...]:
+    return tuple((node_text(nodes.get(m.name, m)).replace("|", ""), m.origin) for m in members)
 
 
 def _is_flat(body: tuple[Statement, ...], tensors: Mapping[str, Tensor]) -> bool:
