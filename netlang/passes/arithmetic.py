@@ -147,7 +147,7 @@ def elementwise(function: Callable[..., Expr], tensors: Sequence[Tensor], span: 
 def binary(op: str, left: Value, right: Value, span: Span) -> Value:
     """`left op right` for + - * / // % ^ on any values."""
     if op in ("+", "-", "*", "//", "%"):
-        left, right = _plainest(left), _plainest(right)
+        left, right = plainest(left), plainest(right)
     if is_static(left) and is_static(right):
         return _static(op, left, right, span)
     if op in ("//", "%"):
@@ -162,7 +162,7 @@ def binary(op: str, left: Value, right: Value, span: Span) -> Value:
     return elementwise(lambda x, y: _apply(op, x, y), (a, b), span, dtype)
 
 
-def _plainest(value: Value) -> Value:
+def plainest(value: Value) -> Value:
     """A label or another integer element as index arithmetic, so that `word[t] + 1` stays an index."""
     if isinstance(value, Tensor) and value.dtype == "int" and not value.shape:
         scalar = value.scalar

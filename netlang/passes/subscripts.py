@@ -24,7 +24,6 @@ from netlang.passes.frame import Context
 from netlang.passes.values import (
     Absent,
     Family,
-    Pending,
     Places,
     Tensor,
     Value,
@@ -72,12 +71,13 @@ class Subscripts:
         places = self.places(e, tensor, context)
         extents = context.indices.extents
         for k, (place, (extent, span)) in enumerate(zip(places, self.dimensions(e, tensor), strict=False)):
-            condition = within(reduce_ranges(place, extents), extent, extents)
+            place = reduce_ranges(place, extents)
+            condition = within(place, extent, extents)
             if condition != TRUE:
-                ends = reduce_ranges(place, extents).bounds(extents)
+                ends = place.bounds(extents)
                 reach = f", which runs from {ends[0]} to {ends[1]}" if ends else ""
                 message = f"`{e.span.text}` reads outside dimension {k + 1} of {shape_text(tensor.shape)}"
-                context.pending.append(Pending(condition, span, message + reach))
+                context.needs(condition, span, message + reach)
         rest = tensor.shape[len(places) :]
         fixed = tuple(reduce_ranges(p, extents) for p in places)
         return Tensor(rest, lambda at: tensor.element(fixed + at), tensor.dtype, bound=tensor.bound, maker=tensor.maker)
@@ -153,7 +153,6 @@ class Subscripts:
         frame = context.frame
         if key == frame.round and family.name in frame.later:
             self.elaborator.force(family.name, frame, e.span)
-        frame.used.add(family.name)
         if key not in family.members:
             outside = NoMember(family.name, key, e.span, sorted(family.members))
             raise outside
