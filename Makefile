@@ -37,6 +37,7 @@ bench: $(VENV)/.test
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/generate.py
+	$(BIN)/netlang draw examples/lenet5.net -o docs/lenet5.svg
 
 clean:
 	rm -rf $(BUILD) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -153,6 +153,9 @@ FUNCTIONS: tuple[tuple[str, Callable[[float], float]], ...] = (
     ("min(0.3, {0})", lambda b: b),
     ("({0} if {0} > 0.1 else 0.2 * {0})", lambda b: b),
     ("leaky_relu({0}, 0.1)", lambda b: b),
+    ("(log({0}) if {0} > 0.1 else {0})", lambda b: b + 2.3),
+    ("(1 / {0} if abs({0}) > 0.2 else {0})", lambda b: 5),
+    ("(sqrt({0}) if {0} > 0.05 else 0)", lambda b: b + 1),
     ("elu({0})", lambda b: b + 1),
     ("swish({0})", lambda b: b),
     ("gelu({0})", lambda b: b),
@@ -332,7 +335,7 @@ class _Generator:
         if kind == 8 and scope:
             i, n = self.pick(list(scope.items()))
             inner = self.term(scope, depth + 1)
-            return Term(f"(0.5 * {i} - 1) * {inner.text}", max(1.0, n / 2) * inner.bound)
+            return Term(f"((0.5 * {i} - 1) * {inner.text})", max(1.0, n / 2) * inner.bound)
         return self.reduction(scope, depth + 1)
 
     def applied(self, inner: Term) -> Term:
@@ -354,7 +357,7 @@ class _Generator:
         count = prod(ranges.values())
         if op == "prod" and (count > 6 or self.chance(60)):  # factors of about 1, lest the product is large or tiny
             body = Term(f"(1 + 0.3 * sin({body.text}))", 1.3)
-        bound = {"sum": count * body.bound, "prod": max(1.0, body.bound) ** count}.get(op, body.bound)
+        bound = {"sum": count * body.bound, "prod": min(30.0, max(1.0, body.bound)) ** count}.get(op, body.bound)
         written = ", ".join(f"{i} < {n}" for i, n in ranges.items())
         return Term(f"({op}({written}) {body.text})", bound)
 

@@ -76,7 +76,8 @@ def test_an_example_triggers_its_diagnostic(entry: Explanation, golden: Callable
     except NetlangError as error:
         found = list(error.diagnostics)
     assert [d.code for d in found] == [entry.code]
-    golden(f"diagnostics/{entry.code}.txt", f"{entry.example.strip()}\n\n{found[0].render()}")
+    rendered = re.sub(r"(netlang/library/\w+\.net):\d+:\d+", r"\1", found[0].render())  # the library may grow
+    golden(f"diagnostics/{entry.code}.txt", f"{entry.example.strip()}\n\n{rendered}")
 
 
 def test_an_explanation_for_a_terminal() -> None:

@@ -18,3 +18,5 @@ def report(diagnostics: Iterable[Diagnostic], style: str = "text") -> None:
         return
     for diagnostic in found:
         print(diagnostic.render(), end="\n\n", file=sys.stderr)
+    if found and sys.stderr.isatty():
+        print(f"`netlang explain {found[0].code}` says more.", file=sys.stderr)

@@ -32,7 +32,8 @@ ul.rules li { display: inline-block; background: #eef3f8; color: #33506e; border
 .also { color: #51657a; font-size: .9rem; margin-left: 1.5rem; }
 ul.notation { margin: .4rem 0 0; padding-left: 1.2rem; color: #51657a; font-size: .92rem; }
 figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; }
-@media print { body { margin: 0; max-width: none; font-size: 11pt; } details { border-color: #aaa; }
+@media print { body { margin: 0; max-width: none; font-size: 9.5pt; padding: 0; } details { border-color: #aaa; }
+               .rows { overflow: visible; margin-left: .5rem; } .shape { padding-left: .5rem; }
                details:not([open]) > *:not(summary) { display: block; } }
 """.strip()
 

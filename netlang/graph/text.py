@@ -79,7 +79,7 @@ def _expr(e: Expr) -> tuple[str, int]:
     if isinstance(e, Const):
         return _number(e.value), _ATOM if e.value >= 0 else _SUM
     if isinstance(e, Whole):
-        return e.value.key, _ATOM if len(e.value.terms) == 1 else _SUM
+        return e.value.key, _ATOM if e.value.single else _PRODUCT if len(e.value.terms) == 1 else _SUM
     if isinstance(e, Read):
         return f"{e.tensor}[{', '.join(i.key for i in e.indices)}]" if e.indices else e.tensor, _ATOM
     if isinstance(e, Select):

@@ -10,8 +10,8 @@ __all__ = ["Entry", "decode", "expression_text", "format", "index_definitions", 
 def format(source: Source) -> str:
     """The text of a file in the canonical layout; its tree is the same.
 
-    Four spaces for each level, one blank line between definitions, at most one inside them, lines of up to 100
-    characters; comments stay where they are. Raises `NetlangError` where the file does not parse.
+    Four spaces for each level, one blank line between definitions, lines of up to 120 characters, columns aligned in
+    consecutive lines; comments stay where they are. Raises `NetlangError` where the file does not parse.
     """
     from netlang.language import formatter  # few commands need it
 

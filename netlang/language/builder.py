@@ -110,8 +110,8 @@ class Builder(ExpressionBuilder):
 
     def require(self, parts: list[Any]) -> tree.Require:
         word, condition, _, message = parts
-        span = Span(self._source, word.start, message.end)
-        return tree.Require(span=span, condition=condition, message=self.text([message]))
+        span = Span(self._source, word.start, message[-1].end)
+        return tree.Require(span=span, condition=condition, message=self.text(message))
 
     def return_(self, parts: list[Any]) -> tree.Return:
         word, values = parts
@@ -166,19 +166,19 @@ class Builder(ExpressionBuilder):
             default=default,
         )
 
-    def body(self, parts: list[Any]) -> tuple[Token | None, list[Any]]:
+    def body(self, parts: list[Any]) -> tuple[list[Token] | None, list[Any]]:
         return None, parts[0]
 
-    def documented(self, parts: list[Any]) -> tuple[Token | None, list[Any]]:
-        return parts[0], parts[2]
+    def documented(self, parts: list[Any]) -> tuple[list[Token] | None, list[Any]]:
+        return parts[0], parts[1]
 
-    def only_documented(self, parts: list[Any]) -> tuple[Token | None, list[Any]]:
+    def only_documented(self, parts: list[Any]) -> tuple[list[Token] | None, list[Any]]:
         return parts[0], []
 
     def block(self, parts: list[Any]) -> tree.Definition:
         kind, name, parameters, _, _, (doc, body), _ = parts
         self._check_body(kind.kind, body)
-        end = body[-1].span.end if body else doc.end
+        end = body[-1].span.end if body else doc[-1].end
         return self._definition(kind, name, parameters, doc, tuple(body), end, inline=False)
 
     def inline(self, parts: list[Any]) -> tree.Definition:
@@ -192,7 +192,7 @@ class Builder(ExpressionBuilder):
             )
         body = (tree.Return(span=value.span, values=(value,)),)
         self._check_depth(body[0])
-        return self._definition(kind, name, parameters, doc, body, doc.end if doc else value.span.end, inline=True)
+        return self._definition(kind, name, parameters, doc, body, doc[-1].end if doc else value.span.end, inline=True)
 
     def train(self, parts: list[Any]) -> tree.Definition:
         word, name, _, _, settings, _ = parts
@@ -204,7 +204,7 @@ class Builder(ExpressionBuilder):
         kind: Token,
         name: Token,
         parameters: list[tree.Parameter],
-        doc: Token | None,
+        doc: list[Token] | None,
         body: tuple[tree.Statement, ...],
         end: int,
         inline: bool,
@@ -226,7 +226,7 @@ class Builder(ExpressionBuilder):
             kind=kind.kind,
             name=self.name([name]),
             parameters=tuple(parameters),
-            doc=self.text([doc]) if doc else None,
+            doc=self.text(doc) if doc else None,
             body=body,
             inline=inline,
         )

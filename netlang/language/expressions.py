@@ -60,8 +60,12 @@ class ExpressionBuilder:
         parts[0].extend(self.first_statement(parts[1:]))
         return parts[0]  # type: ignore[no-any-return]
 
-    def more_settings(self, parts: list[Any]) -> list[Any]:
+    def another(self, parts: list[Any]) -> list[Any]:
         parts[0].append(parts[1])
+        return parts[0]  # type: ignore[no-any-return]
+
+    def extended(self, parts: list[Any]) -> list[Any]:
+        parts[0].extend(parts[1])
         return parts[0]  # type: ignore[no-any-return]
 
     # --- expressions ------------------------------------------------------------------------------------------------
@@ -89,8 +93,11 @@ class ExpressionBuilder:
         return tree.Number(span=span, value=value, text=token.text)
 
     def text(self, parts: list[Token]) -> tree.Text:
-        (token,) = parts
+        """A string, or several in a row, which a space joins."""
+        span = Span(self._source, parts[0].start, parts[-1].end)
+        return tree.Text(span=span, value=" ".join(map(self._unescaped, parts)))
 
+    def _unescaped(self, token: Token) -> str:
         def unescape(match: re.Match[str]) -> str:
             if match[1] not in _ESCAPES:
                 at = token.start + 1 + match.start()
@@ -103,7 +110,7 @@ class ExpressionBuilder:
             return _ESCAPES[match[1]]
 
         inner = token.text[1:-1]
-        return tree.Text(span=self._at(token), value=re.sub(r"\\(.)", unescape, inner) if "\\" in inner else inner)
+        return re.sub(r"\\(.)", unescape, inner) if "\\" in inner else inner
 
     def true(self, parts: list[Token]) -> tree.Boolean:
         return tree.Boolean(span=self._at(parts[0]), value=parts[0].kind == "true")

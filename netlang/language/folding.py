@@ -3,75 +3,153 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from netlang.language.notation import Piece, joined
+from netlang.language.pieces import DEEPER, EQUALS, Piece, joined
 from netlang.language.tree import Comment
 
-WIDTH = 100
+WIDTH = 120
+
+_FARTHEST = WIDTH // 2
+"""A line does not start farther to the right than this to stand under something."""
 
 
-def fold(pieces: Sequence[Piece], comments: Sequence[Comment], indent: int, step: int = 4) -> list[str]:
-    """The lines of a statement with the comments inside it; lines after the first are indented by `step` more.
+@dataclass(frozen=True)
+class Line:
+    """A line of the result: pieces, a comment, or pieces with a comment behind them."""
 
-    A comment at the end of a line ends one here; one on its own line stays on its own line.
+    indent: int
+    pieces: Sequence[Piece]
+    comment: str = ""
+
+    def __str__(self) -> str:
+        return " " * self.indent + "  ".join(text for text in (joined(self.pieces), self.comment) if text)
+
+
+def fold(pieces: Sequence[Piece], comments: Sequence[Comment], source: str, indent: int, step: int = 4) -> list[Line]:
+    """The lines of a statement with the comments in it; a line with nothing to stand under is indented by `step` more.
+
+    A comment at the end of a line ends one here; one on its own line stays on its own line. Where a line that results
+    would be written differently the next time, as its breaks are the author's then, that is done at once.
     """
-    segments = _segments(pieces, comments)
-    lines: list[str] = []
-    for above, segment, after in segments:
-        margin = indent + (step if lines else 0)
-        lines += [" " * margin + comment.text for comment in above]
-        for k, part in enumerate(_cut(segment, margin, indent + step)):
-            lines.append(" " * (indent + step if k or lines else margin) + joined(part))
-        if after:
-            lines[-1] += "  " + "  ".join(comment.text for comment in after)
+    above, after = _placed(pieces, comments)
+    breaks = _author_breaks(pieces, source)
+    must = {k for k in range(1, len(pieces)) if k in above or k in after or pieces[k].forced}
+    folder = _Folder(pieces, indent, step)
+    starts = folder.starts(must | {k for k in breaks if pieces[k].kept}, breaks)
+    while starts != breaks:
+        breaks = starts
+        starts = folder.starts(must | {k for k in breaks if pieces[k].kept}, breaks)
+    lines: list[Line] = []
+    for start, end in pairwise([*sorted(starts), len(pieces)]):
+        margin = folder.margin(start)
+        lines += [Line(margin, (), comment.text) for comment in above.get(start, ())]
+        lines.append(Line(margin, pieces[start:end], after.get(end, "")))
     return lines
 
 
-_Segment = tuple[list[Comment], list[Piece], list[Comment]]
-
-
-def _segments(pieces: Sequence[Piece], comments: Sequence[Comment]) -> list[_Segment]:
-    """Pieces between breaks that must be, each with the comments above it and at its end."""
-    segments: list[_Segment] = [([], [], [])]
+def _placed(
+    pieces: Sequence[Piece], comments: Sequence[Comment]
+) -> tuple[dict[int, Sequence[Comment]], dict[int, str]]:
+    """The comments above the line that starts with a piece, and at the end of the line before it."""
+    above: dict[int, Sequence[Comment]] = {}
+    after: dict[int, str] = {}
     written = 0
-    for piece in pieces:
+    for k, piece in enumerate(pieces):
         first = written
         while written < len(comments) and comments[written].span.start < piece.at:
             written += 1
         passed = comments[first:written]
-        if (passed or piece.broken) and segments[-1][1]:
-            segments[-1][2].extend(comment for comment in passed if not comment.alone)
-            segments.append(([comment for comment in passed if comment.alone], [], []))
-        elif passed:
-            segments[-1][0].extend(passed)
-        segments[-1][1].append(piece)
-    segments[-1][2].extend(comments[written:])
-    return segments
+        if passed and k and not passed[0].alone:
+            after[k] = passed[0].text
+            passed = passed[1:]
+        if passed:
+            above[k] = passed
+    for comment in comments[written:]:
+        after[len(pieces)] = comment.text
+    return above, after
 
 
-def _cut(pieces: Sequence[Piece], margin: int, next_margin: int) -> list[Sequence[Piece]]:
-    """Cut pieces that do not fit on one line, at the best places there are and as late as each line allows."""
-    ends = list(accumulate((len(piece.text) + piece.space for piece in pieces), initial=0))
+def _author_breaks(pieces: Sequence[Piece], source: str) -> set[int]:
+    """The places for a break at which the source has one; the start of the first line is one."""
+    found = {0}
+    previous = pieces[0].at
+    for k, piece in enumerate(pieces):
+        if piece.at >= 0:
+            if k and piece.rank is not None and "\n" in source[previous : piece.at]:
+                found.add(k)
+            previous = piece.at
+    return found
 
-    def fits(start: int, end: int) -> bool:
-        room = WIDTH - (next_margin if start else margin)
-        return ends[end] - ends[start] - pieces[start].space <= room
 
-    lines: list[Sequence[Piece]] = []
-    pending = [(0, len(pieces))]
-    while pending:
-        start, end = pending.pop()
-        ranks = [piece.rank for piece in pieces[start + 1 : end] if piece.rank is not None]
-        if fits(start, end) or not ranks:
-            lines.append(pieces[start:end])
-            continue
-        best = min(ranks)
-        places = [k for k in range(start + 1, end) if pieces[k].rank == best]
-        cuts = [start]
-        for place, following in pairwise([*places, end]):
-            if not fits(cuts[-1], following):
-                cuts.append(place)
-        cuts.append(end)
-        pending += reversed(list(pairwise(cuts)))
-    return lines
+class _Folder:
+    def __init__(self, pieces: Sequence[Piece], indent: int, step: int) -> None:
+        self._pieces = pieces
+        self._indent, self._step = indent, step
+        self._ends = list(accumulate((len(piece.text) + piece.space for piece in pieces), initial=0))
+        self._columns = [0] * len(pieces)
+
+    def margin(self, start: int) -> int:
+        """The column of a line that starts with a piece; those before it have been placed."""
+        under = self._pieces[start].under
+        if start and under is not None and under != start and self._columns[under] <= _FARTHEST:
+            return self._columns[under]
+        return self._indent + (self._step if start else 0)
+
+    def starts(self, must: set[int], may: set[int]) -> set[int]:
+        """Where lines start: at what `must`, at what `may` if that is in a line too long, and where lines are cut."""
+        found: set[int] = set()
+        for start, end in pairwise([*sorted(must | {0}), len(self._pieces)]):
+            if self._fits(start, end):
+                self._place(start, end, found)
+                continue
+            inner = [k for k in range(start + 1, end) if k in may]
+            for first, last in pairwise([start, *inner, end]):
+                self._cut(first, last, found)
+        return found
+
+    def _cut(self, start: int, end: int, found: set[int]) -> None:
+        """Cut pieces that do not fit on one line, at the best places there are and as late as each line allows."""
+        pending: list[tuple[int, int, Sequence[int]]] = [(start, end, ())]
+        while pending:
+            start, end, places = pending.pop()
+            if self._fits(start, end):
+                self._place(start, end, found)
+                continue
+            places = places or self._best(start, end)
+            if not places:
+                self._place(start, end, found)
+                continue
+            k = 0
+            while k + 1 < len(places) and self._fits(start, places[k + 1]):
+                k += 1
+            pending.append((places[k], end, places[k + 1 :]))
+            pending.append((start, places[k], ()))
+
+    def _best(self, start: int, end: int) -> Sequence[int]:
+        """The best places for a break between two pieces."""
+        ranks: dict[int, list[int]] = {}
+        for k in range(start + 1, end):
+            rank = self._pieces[k].rank
+            if rank is not None:
+                ranks.setdefault(rank, []).append(k)
+        for place in ranks.get(EQUALS, ()):
+            # what is one term all the same, and too long for a line, is better broken where it stands
+            room = WIDTH - self._indent - self._step
+            if self._length(place, end) > room and not any(EQUALS < rank < DEEPER for rank in ranks):
+                del ranks[EQUALS]
+                break
+        return ranks[min(ranks)] if ranks else ()
+
+    def _fits(self, start: int, end: int) -> bool:
+        return self.margin(start) + self._length(start, end) <= WIDTH
+
+    def _length(self, start: int, end: int) -> int:
+        return self._ends[end] - self._ends[start] - self._pieces[start].space
+
+    def _place(self, start: int, end: int, found: set[int]) -> None:
+        found.add(start)
+        offset = self.margin(start) - self._ends[start] - self._pieces[start].space
+        for k in range(start, end):
+            self._columns[k] = offset + self._ends[k] + self._pieces[k].space

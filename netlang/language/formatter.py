@@ -1,20 +1,34 @@
 """The formatter behind `netlang fmt`: one canonical layout for a file.
 
-Four spaces for each level, one blank line between definitions, at most one inside them, lines of up to 100 characters.
-Line breaks before `->` and `else` and after `=` are the author's where lines fit; comments stay where they are.
+- A level is indented by four spaces. One blank line stands between definitions (none has to between definitions in one
+  line); inside them the author's are kept, as one.
+- A line has up to 120 characters. Outside brackets, a break before `->`, `if`, `else`, `when`, `over` or `with` is the
+  author's to choose; any other stays only where the line would be too long without it.
+- A line that is too long is broken at the best place there is: after a comma, before a `->`, after the `=` (where more
+  than one call follows), before an `else`, an operator of a sum, one of a product; and outside brackets and lists first.
+- A stage on a new line stands under the first `->` of its pipeline, what is in brackets or in a list under the first
+  thing there, and all else is indented by four. What has to start beyond column 60 for that is indented by four too.
+- In consecutive lines, what follows the keyword stands in one column, and so do the `~` of lines that declare one
+  tensor each, the `<-` of updates and the `=` of definitions in one line. The conditions of declarations and updates
+  stand in one column too, two spaces behind the longest, and so do comments at the end of lines. A blank line, a
+  comment on its own line, a block and a statement of several lines end such a table.
+- Documentation and messages are one string for each line, which a space joins to the next; too long a string is cut.
+- A comment stays on its own line, or at the end of what it followed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from netlang.diagnostics import Source
-from netlang.language import tree
-from netlang.language.folding import fold
-from netlang.language.notation import ITEM, LOOSEST, OPERATOR, OR, PIPE, STAGE, Writer, quoted
+from netlang.language import columns, tree
+from netlang.language.folding import WIDTH, Line, fold
+from netlang.language.layout import tokens
+from netlang.language.notation import LOOSEST, OR, PIPE, Writer, quoted
 from netlang.language.parser import parse
+from netlang.language.pieces import CLAUSE, ITEM, OPERATOR, Piece
 
 _STEP = 4
 _Item = tree.Import | tree.Definition
@@ -37,6 +51,7 @@ class _Formatter:
         self._taken = 0  # how many of the comments are written
         self._limit = 0  # where, in the source, the next definition starts
         self._lines: list[str] = []
+        self._table: list[Line] = []  # the last lines, as long as they are consecutive statements of one line each
         self._last = -1  # where, in the source, what was written last ended
         self._fresh = True  # whether a block has just been opened, so that no blank line is wanted
 
@@ -53,6 +68,7 @@ class _Formatter:
             earlier = item
         rest = self._comments[self._taken :]
         self._comments_above(end, 0, bool(rest) and isinstance(earlier, tree.Definition) and not earlier.inline)
+        self._end_table()
         return "\n".join(self._lines).strip("\n") + "\n"
 
     # --- definitions ------------------------------------------------------------------------------------------------
@@ -67,8 +83,7 @@ class _Formatter:
             self._inline(item, writer)
             return
         writer.close(":")
-        head = max([item.name.span.end, *(parameter.span.end for parameter in item.parameters)])
-        self._header(writer, item.span.start, head, (item.doc or item.body[0]).span.start, 0)
+        self._header(writer, item.span.start, (item.doc or item.body[0]).span.start, 0)
         if item.doc:
             self._statement(item.doc, _STEP)
         self._body(item.body, _STEP)
@@ -76,18 +91,20 @@ class _Formatter:
     def _inline(self, item: tree.Definition, writer: Writer) -> None:
         (returned,) = item.body
         assert isinstance(returned, tree.Return)
-        writer.close(" =")
-        writer.value(item.parameters[-1] if item.parameters else item.name, returned.values[0])
+        writer.put("=", space=True, column=columns.BODY)
+        writer.value(returned.values[0])
         if item.doc:
-            writer.put(quoted(item.doc), item.doc.span.start, broken=True)
+            for line in _literals(item.doc, WIDTH - _STEP):
+                writer.line(*line)
         self._write(writer, item.span.start, item.span.end, 0)
 
-    def _header(self, writer: Writer, start: int, head: int, body: int, indent: int) -> None:
+    def _header(self, writer: Writer, start: int, body: int, indent: int) -> None:
         """The line that opens a block; a comment at its end may stand before or after the colon."""
         self._blank(start)
-        inside = self._take(lambda c: c.span.start < body and (c.span.start < head or not c.alone))
-        self._lines += fold(writer.pieces, inside, indent, 2 * _STEP)
-        self._last = inside[-1].span.end if inside else head
+        inside = self._comments_until(writer.pieces, body)
+        self._put(fold(writer.pieces, inside, self._source.text, indent, 2 * _STEP))
+        self._end_table()
+        self._last = max([start, *(piece.at for piece in writer.pieces), *(comment.span.end for comment in inside)])
         self._fresh = True
 
     def _body(self, body: Sequence[tree.Statement], indent: int) -> None:
@@ -101,8 +118,7 @@ class _Formatter:
                 writer.put(f"for {statement.name.id} in", statement.span.start)
                 writer.expression(statement.iterable, space=True)
                 writer.close(":")
-                inner = statement.body[0].span.start
-                self._header(writer, statement.span.start, statement.iterable.span.end, inner, indent)
+                self._header(writer, statement.span.start, statement.body[0].span.start, indent)
                 self._body(statement.body, indent + _STEP)
                 k += 1
                 continue
@@ -134,24 +150,26 @@ class _Formatter:
         at = node.span.start
         match node:
             case tree.Import(path=path):
-                writer.put(f"import {quoted(path)}", at)
+                writer.put(f"import {quoted(path.value)}", at)
             case tree.Text():
-                writer.put(quoted(node), at)
+                for line in _literals(node, WIDTH - indent):
+                    writer.line(*line)
             case tree.Declaration(kind=kind, items=items):
                 writer.put(kind, at)
                 _listed(writer, items, _declared)
             case tree.Assign(names=names, value=value):
                 writer.put(f"{', '.join(name.id for name in names)} =", at)
-                writer.value(names[-1], value)
+                writer.value(value)
             case tree.Equation(name=name, indices=indices, value=value):
                 writer.put(f"{name.id}[", at)
                 writer.ranges(indices, "] =")
-                writer.value(indices[-1], value)
+                writer.value(value)
             case tree.Update(name=name, value=value, condition=condition):
-                writer.put(f"{name.id} <-", at)
-                writer.value(name, value)
+                writer.put(name.id, at)
+                writer.put("<-", space=True, column=columns.NEXT)
+                writer.value(value)
                 if condition is not None:
-                    writer.lead("when", condition, STAGE, value)
+                    writer.lead("when", condition, CLAUSE, column=columns.CONDITION)
                     writer.expression(condition, OR, space=True)
             case tree.Objective(kind=kind):
                 writer.put(kind, at)
@@ -160,38 +178,68 @@ class _Formatter:
                 writer.put("require", at)
                 writer.expression(condition, space=True)
                 writer.close(",")
-                broken = "\n" in self._source.text[condition.span.end : message.span.start]
-                writer.put(quoted(message), message.span.start, space=True, rank=ITEM, broken=broken)
+                first, *rest = _literals(message, WIDTH - indent - _STEP)
+                writer.put(*first, space=True, rank=ITEM)
+                for line in rest:
+                    writer.line(*line)
             case tree.Return(values=values):
                 writer.put("return", at)
                 writer.listed(values)
             case tree.Setting(keyword=keyword, values=values, over=over):
                 writer.put(keyword.id, at)
                 writer.listed(values)
-                _over(writer, over, values[-1])
+                _over(writer, over)
             case tree.Minimize(loss=loss, over=over, optimizer=optimizer):
-                writer.put(f"minimize {loss.id}", at)
-                _over(writer, over, loss)
+                writer.put("minimize", at)
+                writer.put(loss.id, loss.span.start, space=True)
+                _over(writer, over)
                 if optimizer is not None:
-                    writer.lead("with", optimizer, STAGE, over[-1])
+                    writer.lead("with", optimizer, CLAUSE)
                     writer.expression(optimizer, space=True)
+        if isinstance(node, tree.Declaration | tree.Objective | tree.Setting | tree.Minimize):
+            writer.mark(1, columns.SUBJECT)
         last = others[-1] if others else node
-        self._write(writer, at, last.span.end, indent)
+        self._write(writer, at, last.span.end, indent, 0 if isinstance(node, tree.Text) else _STEP)
 
-    def _write(self, writer: Writer, start: int, end: int, indent: int) -> None:
+    def _write(self, writer: Writer, start: int, end: int, indent: int, step: int = _STEP) -> None:
         self._blank(start)
-        inside = self._comments_until(end)
-        self._lines += fold(writer.pieces, inside, indent)
+        stop = self._source.text.find("\n", end)
+        inside = self._comments_until(writer.pieces, stop if stop >= 0 else len(self._source.text))
+        self._put(fold(writer.pieces, inside, self._source.text, indent, step))
         self._last = max(end, inside[-1].span.end if inside else 0)
         self._fresh = False
 
+    # --- lines ------------------------------------------------------------------------------------------------------
+
+    def _put(self, lines: list[Line]) -> None:
+        """Add the lines of a statement."""
+        if len(lines) > 1:
+            self._end_table()
+        self._table += lines
+        if len(lines) > 1:
+            self._lines += map(str, lines)
+            self._table.clear()
+
+    def _plain(self, line: str) -> None:
+        """Add a line that is no statement: a comment or a blank line."""
+        self._end_table()
+        self._lines.append(line)
+
+    def _end_table(self) -> None:
+        self._lines += columns.aligned(self._table)
+        self._table.clear()
+
     # --- comments and blank lines -----------------------------------------------------------------------------------
 
-    def _comments_until(self, end: int) -> tuple[tree.Comment, ...]:
-        """Take the comments in a statement that ends there, and the one at the end of its last line."""
-        stop = self._source.text.find("\n", end)
-        stop = stop if stop >= 0 else len(self._source.text)
-        return self._take(lambda c: c.span.start < end or (c.span.start < stop and not c.alone))
+    def _comments_until(self, pieces: Sequence[Piece], stop: int) -> tuple[tree.Comment, ...]:
+        """Take the comments between pieces, and one behind them at the end of the last line, before `stop`."""
+        last = max(piece.at for piece in pieces)
+        inside = self._take(lambda c: c.span.start < last)
+        following = self._comments[self._taken : self._taken + 1]
+        if following and following[0].span.start < stop and not following[0].alone:
+            self._taken += 1
+            return (*inside, *following)
+        return inside
 
     def _take(self, wanted: Callable[[tree.Comment], bool]) -> tuple[tree.Comment, ...]:
         """The next comments, as long as they are wanted."""
@@ -206,7 +254,7 @@ class _Formatter:
             self._comment(comment, indent, blank)
             blank = False
         if blank:
-            self._lines.append("")
+            self._plain("")
             self._fresh = True
 
     def _comments_below(self, column: int, indent: int) -> None:
@@ -216,24 +264,38 @@ class _Formatter:
 
     def _comment(self, comment: tree.Comment, indent: int, blank: bool = False) -> None:
         if blank:
-            self._lines.append("")
+            self._plain("")
         else:
             self._blank(comment.span.start)
-        self._lines.append(" " * indent + comment.text)
+        self._plain(" " * indent + comment.text)
         self._last, self._fresh = comment.span.end, False
 
     def _blank(self, start: int) -> None:
         """Keep one blank line where the author had any, except at the start of a block."""
         between = self._source.text[max(self._last, 0) : start]
-        if self._lines and not self._fresh and between.count("\n") > 1 and re.search(r"\n[ \t\r]*\n", between):
-            self._lines.append("")
+        if (self._lines or self._table) and not self._fresh and re.search(r"\n[ \t\r]*\n", between):
+            self._plain("")
 
 
 def _apart(earlier: _Item, later: _Item) -> bool:
     """Whether a blank line has to stand between two items: not between imports, nor between one-line definitions."""
     if isinstance(earlier, tree.Definition) and isinstance(later, tree.Definition):
-        return not (earlier.inline and later.inline)
+        return not all(item.inline and item.doc is None for item in (earlier, later))
     return type(earlier) is not type(later)
+
+
+def _literals(text: tree.Text, room: int) -> Iterator[tuple[str, int]]:
+    """The strings of a text, each with where it is in the source: the author's, a long one cut at its last spaces."""
+    for token in tokens(text.span.source, text.span.start, text.span.end):
+        if token.kind != "STRING":
+            continue
+        at, rest = token.start, token.text[1:-1].replace("\t", "\\t")
+        while len(rest) > room - 2 and " " in rest:
+            end = rest.rfind(" ", 0, room - 1)
+            end = end if end >= 0 else rest.index(" ")
+            yield f'"{rest[:end]}"', at
+            at, rest = -1, rest[end + 1 :]
+        yield f'"{rest}"', at
 
 
 def _parameters(writer: Writer, parameters: Sequence[tree.Parameter]) -> None:
@@ -241,8 +303,8 @@ def _parameters(writer: Writer, parameters: Sequence[tree.Parameter]) -> None:
         for k, parameter in enumerate(parameters):
             if k:
                 writer.close(",")
-            writer.put(parameter.name, parameter.span.start, space=k > 0, rank=ITEM)
-            _shape(writer, parameter)
+            writer.put(parameter.name, parameter.span.start, space=k > 0, rank=ITEM if k else None)
+            _shape(writer, parameter, last=parameter.default is None)
             if parameter.default is not None:
                 writer.close("=")
                 writer.expression(parameter.default)
@@ -252,53 +314,54 @@ def _parameters(writer: Writer, parameters: Sequence[tree.Parameter]) -> None:
 _Part = TypeVar("_Part", tree.Declared, tree.Objective)
 
 
-def _listed(writer: Writer, parts: Sequence[_Part], write: Callable[[Writer, _Part, int | None], None]) -> None:
+def _listed(writer: Writer, parts: Sequence[_Part], write: Callable[[Writer, _Part], None]) -> None:
     """The parts of a declaration or of a list of objectives."""
     if len(parts) == 1:
-        write(writer, parts[0], None)
+        write(writer, parts[0])
         return
     with writer.inside():
         for k, part in enumerate(parts):
             if k:
                 writer.close(",")
-            write(writer, part, ITEM if k else None)
+            mark = len(writer.pieces)
+            write(writer, part)
+            if k:
+                writer.allow(mark, ITEM)
 
 
-def _declared(writer: Writer, item: tree.Declared, rank: int | None) -> None:
-    writer.put(item.name, item.span.start, space=True, rank=rank)
-    _shape(writer, item)
+def _declared(writer: Writer, item: tree.Declared) -> None:
+    writer.put(item.name, item.span.start, space=True)
+    _shape(writer, item, last=item.init is None and item.condition is None)
     if item.init is not None:
-        writer.close(" ~")
+        writer.put("~", space=True, column=columns.DRAWN)
         writer.expression(item.init, LOOSEST if item.condition is None else PIPE, space=True)
     if item.condition is not None:
         if item.init is not None:
-            writer.lead("if", item.condition, STAGE, item.init)
+            writer.lead("if", item.condition, CLAUSE, column=columns.CONDITION)
         else:
             writer.put("if", item.condition.span.start, space=True, rank=OPERATOR)
         writer.expression(item.condition, OR, space=True)
 
 
-def _shape(writer: Writer, item: tree.Parameter | tree.Declared) -> None:
-    """The dimensions and the type of a declared tensor."""
+def _shape(writer: Writer, item: tree.Parameter | tree.Declared, *, last: bool) -> None:
+    """The dimensions and the type of a declared tensor; `last` says that nothing of it follows them."""
     if item.dims is not None:
         writer.close("[")
-        writer.bracketed(item.dims, "]")
+        writer.bracketed(item.dims, "]", item.span.end - 1 if last and item.type is None else -1)
     if item.type is not None:
         writer.close(": class(")
-        writer.bracketed((item.type.count,), ")")
+        writer.bracketed((item.type.count,), ")", item.type.span.end - 1)
 
 
-def _objective(writer: Writer, item: tree.Objective, rank: int | None) -> None:
+def _objective(writer: Writer, item: tree.Objective) -> None:
     if item.name is None:
-        mark = len(writer.pieces)
         writer.expression(item.value, space=True)
-        writer.allow(mark, rank, space=True)
     else:
-        writer.put(f"{item.name.id} =", item.name.span.start, space=True, rank=rank)
-        writer.value(item.name, item.value)
+        writer.put(f"{item.name.id} =", item.name.span.start, space=True)
+        writer.value(item.value)
 
 
-def _over(writer: Writer, names: Sequence[tree.Name], previous: tree.Tree) -> None:
+def _over(writer: Writer, names: Sequence[tree.Name]) -> None:
     if names:
-        writer.lead("over", names[0], STAGE, previous)
+        writer.lead("over", names[0], CLAUSE)
         writer.listed(names)

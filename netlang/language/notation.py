@@ -1,16 +1,16 @@
 """How an expression is written: its one canonical text, as pieces between which a long line may be broken.
 
-Parentheses stand only where the grammar needs them. A product is written without spaces where it is short and stands
-in a sum or among indices (`i*stride + p - pad`), a power always (`beta^step`), and so is a step in time (`h[t-1]`).
+Parentheses stand only where the grammar needs them. A product with `*` is written without spaces where its factors are
+short and it stands in a sum, a comparison or among indices (`i*stride + p - pad`, `(1 - beta)*g^2 + m`); so is a power
+everywhere (`beta^step`), and a step in time (`h[t-1]`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 
 from netlang.language import tree
+from netlang.language.pieces import CLAUSE, EQUALS, FACTOR, ITEM, OPERATOR, STAGE, Pieces, joined
 
 # How tightly an expression binds; an operand that binds less tightly than its place demands gets parentheses.
 LOOSEST, PIPE, OR, AND, NOT, COMPARISON, SUM, TERM, SIGNED, POWER, POSTFIX = range(11)
@@ -24,28 +24,6 @@ _BINARY = {
     "^": POWER,
 }
 
-# How good a place for a line break is, best first; brackets around it, and lists, make any place worse. Breaks that the
-# author may choose (before a stage, an `else` and their like, after `=`) are better than those that are the formatter's
-# alone: so a line that is cut once is not cut elsewhere the next time.
-ITEM, STAGE, EQUALS, OPERATOR, FACTOR = range(5)
-_DEEPER = 5
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Text that stays together.
-
-    `at` is the offset in the source of what the piece writes (that of its operand for an operator, -1 for a closing
-    bracket or a comma); `rank` says how good a place for a line break is in front of it (None: none), `broken` that
-    there is one, `space` that there is a space otherwise.
-    """
-
-    text: str
-    at: int = -1
-    space: bool = False
-    rank: int | None = None
-    broken: bool = False
-
 
 def expression_text(expression: tree.Expression) -> str:
     """The canonical text of an expression, on one line."""
@@ -54,43 +32,18 @@ def expression_text(expression: tree.Expression) -> str:
     return joined(writer.pieces)
 
 
-def joined(pieces: Sequence[Piece]) -> str:
-    """Pieces on one line."""
-    return "".join((" " if piece.space and k else "") + piece.text for k, piece in enumerate(pieces))
-
-
-def quoted(text: tree.Text) -> str:
+def quoted(value: str) -> str:
     """A string as it is written in a file."""
-    value = text.value.replace("\\", "\\\\").replace('"', '\\"')
+    value = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + value.replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 
-class Writer:
-    """Collects the pieces of a statement."""
+class Writer(Pieces):
+    """Writes expressions, and what statements have in common."""
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []
-        self._depth = 0
-        self._tight = False  # whether short products are written without spaces
+        super().__init__()
         self._index = False  # whether the expression to be written is a whole index
-
-    def put(
-        self, text: str, at: int = -1, *, space: bool = False, rank: int | None = None, broken: bool = False
-    ) -> None:
-        deep = None if rank is None else rank + _DEEPER * self._depth
-        self.pieces.append(Piece(text, at, space, deep, broken))
-
-    def close(self, text: str) -> None:
-        """Append to the last piece: a comma, a closing bracket, a colon."""
-        self.pieces[-1] = replace(self.pieces[-1], text=self.pieces[-1].text + text)
-
-    def lead(self, text: str, following: tree.Tree, rank: int, previous: tree.Tree) -> None:
-        """An operator or a keyword in front of an operand.
-
-        A line break that the author had between it and the `previous` part is kept where no bracket is open.
-        """
-        broken = not self._depth and author_broke(previous, following)
-        self.put(text, following.span.start, space=True, rank=rank, broken=broken)
 
     def items(self, items: Iterable[tree.Expression], *, space: bool = False) -> None:
         """Expressions between commas; `space` says whether one stands before the first."""
@@ -99,8 +52,9 @@ class Writer:
                 self.close(",")
             mark = len(self.pieces)
             self._index = self._tight
-            self.expression(item)
-            self.allow(mark, ITEM, space=space or k > 0)
+            self.expression(item, space=space or k > 0)
+            if k:
+                self.allow(mark, ITEM)
 
     def listed(self, items: Sequence[tree.Expression]) -> None:
         """The expressions after the keyword of a statement."""
@@ -110,19 +64,11 @@ class Writer:
             with self.inside():
                 self.items(items, space=True)
 
-    def value(self, previous: tree.Tree, value: tree.Expression) -> None:
-        """What follows a `=` or `<-`; a line break that the author had in front of it is kept."""
+    def value(self, value: tree.Expression) -> None:
+        """What follows a `=` or `<-`."""
         mark = len(self.pieces)
         self.expression(value, space=True)
-        self.pieces[mark] = replace(self.pieces[mark], rank=EQUALS, broken=author_broke(previous, value))
-
-    def allow(self, index: int, rank: int | None, *, space: bool) -> None:
-        """Allow a break in front of a piece already written."""
-        piece = self.pieces[index]
-        if rank is not None:
-            rank += _DEEPER * self._depth
-            piece = replace(piece, rank=rank if piece.rank is None else min(piece.rank, rank))
-        self.pieces[index] = replace(piece, space=space)
+        self.allow(mark, EQUALS)
 
     def expression(self, expression: tree.Expression, place: int = LOOSEST, *, space: bool = False) -> None:
         """Write an expression into a place that demands what binds at least that tightly."""
@@ -135,22 +81,13 @@ class Writer:
         self.put("(", expression.span.start, space=space)
         with self.inside():
             self._write(expression, False)
-        self.close(")")
+        self.close(")", expression.span.end - 1)
 
-    @contextmanager
-    def inside(self, *, tight: bool = False) -> Iterator[None]:
-        """Within brackets; `tight` says that short products are written without spaces."""
-        before, self._tight = self._tight, tight
-        self._depth += 1
-        yield
-        self._depth -= 1
-        self._tight = before
-
-    def bracketed(self, items: Sequence[tree.Expression], closing: str) -> None:
+    def bracketed(self, items: Sequence[tree.Expression], closing: str, at: int = -1) -> None:
         """The items of a list or the indices of a tensor; the opening bracket is written."""
         with self.inside(tight=closing == "]"):
             self.items(items)
-        self.close(closing)
+        self.close(closing, at)
 
     def _write(self, node: tree.Expression, space: bool) -> None:
         at = node.span.start
@@ -161,7 +98,7 @@ class Writer:
             case tree.Name(id=name):
                 self.put(name, at, space=space)
             case tree.Text():
-                self.put(quoted(node), at, space=space)
+                self.put(quoted(node.value), at, space=space)
             case tree.Boolean(value=value):
                 self.put("true" if value else "false", at, space=space)
             case tree.Rest():
@@ -172,31 +109,31 @@ class Writer:
                 self._binary(node, space, index)
             case tree.Conditional(then=then, condition=condition, otherwise=otherwise):
                 self.expression(then, PIPE, space=space)
-                self.lead("if", condition, OPERATOR, then)
+                self.lead("if", condition, OPERATOR)
                 self.expression(condition, OR, space=True)
-                self.lead("else", otherwise, STAGE, condition)
+                self.lead("else", otherwise, CLAUSE)
                 self.expression(otherwise, space=True)
             case tree.Guarded(body=body, otherwise=otherwise):
                 self.expression(body, PIPE, space=space)
-                self.lead("else", otherwise, STAGE, body)
+                self.lead("else", otherwise, CLAUSE)
                 self.expression(otherwise, space=True)
             case tree.Pipeline(source=source, stages=stages):
                 self.expression(source, OR, space=space)
-                previous: tree.Expression = source
-                for stage in stages:
-                    self.lead("->", stage, STAGE, previous)
+                first = len(self.pieces)
+                for k, stage in enumerate(stages):
+                    self.lead("->", stage, STAGE, under=first if k else None)
                     self.expression(stage, POSTFIX, space=True)
-                    previous = stage
             case tree.Subscript(base=base, indices=indices):
                 self.expression(base, POSTFIX, space=space)
                 self.close("[")
-                self.bracketed(indices, "]")
+                self.bracketed(indices, "]", node.span.end - 1)
             case tree.ListLiteral(items=items):
                 self.put("[", at, space=space)
-                self.bracketed(items, "]")
+                self.bracketed(items, "]", node.span.end - 1)
             case tree.Call(callee=callee, arguments=arguments):
                 self.put(f"{callee.id}(", at, space=space)
                 self._arguments(arguments)
+                self.close(")", node.span.end - 1)
             case tree.Reduction(op=op, indices=ranges, body=body):
                 self.put(f"{op}(", at, space=space)
                 self.ranges(ranges, ")")
@@ -216,10 +153,10 @@ class Writer:
                     self.close(",")
                 mark = len(self.pieces)
                 if argument.name is not None:
-                    self.put(f"{argument.name}=", argument.span.start)
-                self.expression(argument.value)
-                self.allow(mark, ITEM, space=k > 0)
-        self.close(")")
+                    self.put(f"{argument.name}=", argument.span.start, space=k > 0)
+                self.expression(argument.value, space=k > 0 and argument.name is None)
+                if k:
+                    self.allow(mark, ITEM)
 
     def ranges(self, ranges: Sequence[tree.IndexRange], closing: str) -> None:
         """Indices where they are introduced; the opening bracket is written."""
@@ -227,7 +164,7 @@ class Writer:
             for k, index in enumerate(ranges):
                 if k:
                     self.close(",")
-                self.put(index.name, index.span.start, space=k > 0, rank=ITEM)
+                self.put(index.name, index.span.start, space=k > 0, rank=ITEM if k else None)
                 if index.extent is not None:
                     self.close(" <")
                     self.expression(index.extent, SUM, space=True)
@@ -257,7 +194,7 @@ class Writer:
         if place == TERM:
             self._product(node, space)
             return
-        tight, self._tight = self._tight, place == SUM or self._tight
+        tight, self._tight = self._tight, place in (COMPARISON, SUM) or self._tight
         self.expression(left, place + (place == COMPARISON), space=space)
         self.put(op, right.span.start, space=True, rank=OPERATOR)
         self.expression(right, place + 1, space=True)
@@ -283,12 +220,6 @@ def _step(expression: tree.Binary) -> bool:
             return True
         case _:
             return False
-
-
-def author_broke(previous: tree.Tree, following: tree.Tree) -> bool:
-    """Whether the source has a line break between two parts."""
-    text = following.span.source.text
-    return "\n" in text[previous.span.end : following.span.start]
 
 
 def binding(expression: tree.Expression) -> int:
@@ -350,11 +281,27 @@ def _starts_body(expression: tree.Expression) -> bool:
 
 
 def _short(expression: tree.Expression) -> bool:
-    """Whether a product is short enough to be written without spaces."""
+    """Whether a product is short enough to be written without spaces: `a*b`, `2*a*b`, `(1 - a)*b^2`."""
+    match expression:
+        case tree.Binary(op="*", left=left, right=right):
+            return (_plain(left) or _short(left) or _short_sum(left)) and _plain(right)
+        case _:
+            return False
+
+
+def _short_sum(expression: tree.Expression) -> bool:
+    match expression:
+        case tree.Binary(op="+" | "-", left=left, right=right):
+            return all(_plain(part) or _short(part) for part in (left, right))
+        case _:
+            return False
+
+
+def _plain(expression: tree.Expression) -> bool:
     match expression:
         case tree.Name() | tree.Number():
             return True
-        case tree.Binary(op=op, left=left, right=right) if op in ("*", "/", "//", "%"):
-            return _short(left) and isinstance(right, tree.Name | tree.Number)
+        case tree.Binary(op="^", left=tree.Name() | tree.Number(), right=tree.Name() | tree.Number()):
+            return True
         case _:
             return False

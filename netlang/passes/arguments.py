@@ -118,9 +118,9 @@ class Arguments:
                 help="apply the layer first: `x -> layer(...)`" if isinstance(value, Instance) else "give it a tensor",
             )
         tensor = to_tensor(value, span)
-        self.match_shape(parameter, tensor, definition, frame, span)
+        self.match_shape(parameter, tensor, definition, frame, place)
         if parameter.type is not None:
-            self.match_classes(parameter, tensor, title, frame, span)
+            self.match_classes(parameter, tensor, title, frame, place)
         elif tensor.dtype == "int" and isinstance(value, Tensor):
             labels = tensor
             tensor = Tensor(labels.shape, labels.element, "real", None, None, labels.maker)
@@ -184,7 +184,7 @@ class Arguments:
         pattern = (
             parameter.name + "[" + ", ".join(d.span.text for d in parameter.dims or ()) + "]"
             if parameter.dims
-            else "a scalar"
+            else f"a scalar {parameter.name}"
         )
         if not parameter.dims or any(isinstance(d, tree.Rest) for d in parameter.dims):
             article = ""

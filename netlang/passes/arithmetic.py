@@ -38,11 +38,13 @@ COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 def describe(value: Value) -> str:
     """What a value is, in words, for messages."""
     if isinstance(value, bool):
-        return "a truth value"
-    if isinstance(value, int | float | Int):
-        return "a number"
+        return f"the truth value `{str(value).lower()}`"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, Int):
+        return "an index or a run-time size"
     if isinstance(value, str):
-        return "a text"
+        return f'the text "{value[:40]}"'
     if isinstance(value, list):
         return "a list"
     if isinstance(value, Instance):
@@ -82,6 +84,12 @@ def to_tensor(value: Value, span: Span) -> Tensor:
         help = f"pick a member: `{value.name}[1]`"
     elif isinstance(value, Several):
         help = "name the results: `a, b = ...`"
+    elif isinstance(value, list):
+        help = "give a parameter these values: `param c[3] ~ [1, 2, 3]`"
+    elif isinstance(value, str):
+        help = "leave the quotes out if it is a name"
+    elif isinstance(value, Truth | bool):
+        help = "choose numbers by it: `1 if x > 0 else 0`"
     fail("type-mismatch", f"expected a number or a tensor, found {describe(value)}", span, help=help)
 
 
@@ -147,7 +155,7 @@ def elementwise(function: Callable[..., Expr], tensors: Sequence[Tensor], span: 
 def binary(op: str, left: Value, right: Value, span: Span) -> Value:
     """`left op right` for + - * / // % ^ on any values."""
     if op in ("+", "-", "*", "//", "%"):
-        left, right = _plainest(left), _plainest(right)
+        left, right = plainest(left), plainest(right)
     if is_static(left) and is_static(right):
         return _static(op, left, right, span)
     if op in ("//", "%"):
@@ -162,7 +170,7 @@ def binary(op: str, left: Value, right: Value, span: Span) -> Value:
     return elementwise(lambda x, y: _apply(op, x, y), (a, b), span, dtype)
 
 
-def _plainest(value: Value) -> Value:
+def plainest(value: Value) -> Value:
     """A label or another integer element as index arithmetic, so that `word[t] + 1` stays an index."""
     if isinstance(value, Tensor) and value.dtype == "int" and not value.shape:
         scalar = value.scalar

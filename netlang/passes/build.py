@@ -14,12 +14,10 @@ from netlang.graph.expression import (
     All,
     Any,
     Apply,
-    AtLeastZero,
     Compare,
     Condition,
     Const,
     Expr,
-    IsZero,
     Not,
     Read,
     Reduce,
@@ -40,13 +38,15 @@ from netlang.graph.expression import (
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, product
 from netlang.graph.nodes import Equation, Node, Origin, Scope
+from netlang.passes.proof import conjuncts
 from netlang.passes.values import Places, Tensor, node_tensor
 
 LARGEST_EXPRESSION = 20_000
 MOST_USES = 4_000  # of parts without a node of their own, in one equation
 PLAIN_INDICES = "ijklmn"
 
-IDENTITY = {"sum": ZERO, "prod": ONE, "max": Const(float("-inf")), "min": Const(float("inf"))}
+LEAST, GREATEST = Const(float("-inf")), Const(float("inf"))
+IDENTITY = {"sum": ZERO, "prod": ONE, "max": LEAST, "min": GREATEST, "argmax": LEAST, "argmin": GREATEST}
 
 
 @dataclass
@@ -150,14 +150,17 @@ class Builder:
             return apply(e.op, *(self._hoist(a, guard, ranges, name, origin) for a in e.args))
         if isinstance(e, Select):
             condition = self._hoist_condition(e.condition, guard, ranges, name, origin)
-            then = self._hoist(e.then, every([guard, _of_indices(e.condition)]), ranges, name, origin)
-            return select(condition, then, self._hoist(e.otherwise, guard, ranges, name, origin))
+            then, otherwise = (
+                self._hoist(branch, every([guard, _of_indices(holds)]), ranges, name, origin)
+                for branch, holds in ((e.then, e.condition), (e.otherwise, negate(e.condition)))
+            )
+            return select(condition, then, otherwise)
         if not isinstance(e, Reduce):
             return e
         inner = self._hoist(e.body, guard, {**ranges, **dict(e.ranges)}, name, origin)
         free = free_indices(Reduce(e.op, e.ranges, inner))
-        relevant = every(c for c in _conjuncts(guard) if free_indices(c) & free)
-        if relevant != TRUE and e.op in IDENTITY:
+        relevant = _about(free, guard)
+        if relevant != TRUE:
             inner = select(relevant, inner, IDENTITY[e.op])
             free |= free_indices(relevant)
         outer = {i: n for i, n in ranges.items() if i in free}
@@ -199,13 +202,20 @@ def _too_large(what: str, limit: int, span: Span | None) -> NoReturn:
     )
 
 
-def _conjuncts(c: Condition) -> tuple[Condition, ...]:
-    return c.parts if isinstance(c, All) else (c,)
-
-
 def _of_indices(c: Condition) -> Condition:
     """The part of a condition that is about indices only, which a hoisted reduction must keep."""
-    return every(p for p in _conjuncts(c) if isinstance(p, AtLeastZero | IsZero))
+    return every(p for p in conjuncts(c) if not any(isinstance(n, Compare) for n in walk(p)))
+
+
+def _about(names: set[str], c: Condition) -> Condition:
+    """The conjuncts that bear on the indices: those that name one, or an index that such a conjunct names."""
+    kept: list[Condition] = []
+    rest, names = list(conjuncts(c)), set(names)
+    while near := [p for p in rest if free_indices(p) & names]:
+        kept += near
+        rest = [p for p in rest if p not in near]
+        names |= {name for p in near for name in free_indices(p)}
+    return every(kept)
 
 
 def _shorten(outer: tuple[str, ...], body: Expr) -> tuple[tuple[str, ...], Expr]:

@@ -55,7 +55,6 @@ class Calls:
             )
         positional, named = self.arguments(e.arguments, context)
         if local is not None:
-            context.frame.used.add(name)
             return self.elaborator.applications.apply_instance(local, positional, named, e, context)
         definition = context.frame.module.find("callable", name)
         if definition is None:

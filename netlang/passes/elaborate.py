@@ -358,7 +358,7 @@ class Elaborator:
             path = self.builder.unused(name)
             tensor = self.builder.equation(path, tensor, Origin(s.span, name if s.kind != "output" else ""))
             if s.kind != "output" and isinstance(s.value, tree.Call):
-                self.applications.scope(name, s.value.callee.id, s.kind, name, "", frame.inputs, [path], s.span)
+                self.applications.scope(name, s.value.callee.id, s.kind, name, "", (), [path], s.span)
         assert tensor.node is not None
         roots[name] = tensor.node
 

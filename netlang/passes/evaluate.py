@@ -10,9 +10,6 @@ from netlang.diagnostics import Span, fail, nearest
 from netlang.graph.expression import (
     FALSE,
     TRUE,
-    All,
-    AtLeastZero,
-    Condition,
     Const,
     Reduce,
     every,
@@ -35,6 +32,7 @@ from netlang.passes.arithmetic import (
     disjunction,
     negative,
     opposite,
+    plainest,
     to_tensor,
     to_truth,
 )
@@ -47,7 +45,6 @@ from netlang.passes.values import (
     Family,
     Indices,
     Instance,
-    Pending,
     Places,
     Tensor,
     Truth,
@@ -176,7 +173,6 @@ class Evaluator:
         """A name of the frame; a definition further down is elaborated now. In a `for` it means this round's."""
         if name not in frame.names and name not in frame.later:
             return None
-        frame.used.add(name)
         if name in frame.later and (name not in frame.names or isinstance(frame.names[name], Family)):
             self.elaborator.force(name, frame, span)
         value = frame.names[name]
@@ -193,7 +189,6 @@ class Evaluator:
         if node is None or not isinstance(node, Param | State):
             known = [n.name for n in self.elaborator.builder.nodes.values() if isinstance(n, Param | State)]
             fail("unknown-name", f"no parameter is called `{e.id}`", e.span, help=nearest(e.id, known))
-        frame.used.add(first)
         return node_tensor(node)
 
     def unknown(self, e: tree.Name, context: Context) -> NoReturn:
@@ -256,8 +251,8 @@ class Evaluator:
             return comparison(e.op, left, right, e.span)
         if e.op == "@":
             return self.matrix_product(left, right, e)
-        if e.op == "/" and context.exact and isinstance(left, int | Int):
-            return self.exact_quotient(left, right, e, context)
+        if e.op == "/" and context.exact and isinstance(dividend := plainest(left), int | Int):
+            return self.exact_quotient(dividend, right, e, context)
         return binary(e.op, left, right, e.span)
 
     def logical(self, e: tree.Binary, context: Context) -> Value:
@@ -284,10 +279,7 @@ class Evaluator:
                 help="divide by a whole number of at least 1",
             )
         value = integer(left)
-        condition = is_zero(value % right)
-        if condition != TRUE:
-            message = f"`{e.span.text}` is not a whole number everywhere"
-            context.pending.append(Pending(condition, e.span, message))
+        context.needs(is_zero(value % right), e.span, f"`{e.span.text}` is not a whole number everywhere")
         return value // right
 
     def matrix_product(self, left: Value, right: Value, e: tree.Binary) -> Tensor:
@@ -327,12 +319,11 @@ class Evaluator:
         if isinstance(condition, bool):
             return self(e.then if condition else e.otherwise, context)
         branches = []
-        for branch, holds in ((e.then, condition), (e.otherwise, opposite(condition, e.condition.span))):
-            inner = context.inner()
+        holds = TRUE if condition.shape else condition.element(())
+        for branch, known in ((e.then, holds), (e.otherwise, TRUE if condition.shape else negate(holds))):
+            inner = context.inner(known)
             branches.append(to_tensor(self(branch, inner), branch.span))
-            assert isinstance(holds, Truth)
-            known = TRUE if holds.shape else holds.element(())
-            context.pending += [p for p in inner.pending if not _proves(known, p.condition)]
+            context.pending += inner.pending
         return choose(condition, branches[0], branches[1], e.span)
 
     def guarded(self, e: tree.Guarded, context: Context) -> Value:
@@ -344,27 +335,10 @@ class Evaluator:
         if not inner.pending:
             return value  # every read is inside: the alternative is never taken
         conditions = every(p.condition for p in inner.pending)
-        other = context.inner()
+        other = context.inner(negate(conditions))
         otherwise = self(e.otherwise, other)
-        outside = negate(conditions)  # what is known where the alternative is taken
-        context.pending += [p for p in other.pending if not _proves(outside, p.condition)]
+        context.pending += other.pending
         if conditions == FALSE:
             return otherwise
         truth = Truth((), lambda at: conditions)
         return choose(truth, to_tensor(value, e.body.span), to_tensor(otherwise, e.otherwise.span), e.span)
-
-
-def _conjuncts(c: Condition) -> tuple[Condition, ...]:
-    return c.parts if isinstance(c, All) else (c,)
-
-
-def _proves(known: Condition, wanted: Condition) -> bool:
-    """Whether each conjunct of `wanted` follows from a conjunct of `known` (of inequalities, one from one)."""
-    return all(any(_implies(k, part) for k in _conjuncts(known)) for part in _conjuncts(wanted))
-
-
-def _implies(known: Condition, wanted: Condition) -> bool:
-    if known == wanted:
-        return True
-    at_least = isinstance(known, AtLeastZero) and isinstance(wanted, AtLeastZero)
-    return at_least and is_nonnegative(wanted.value - known.value)  # type: ignore[attr-defined]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from netlang.diagnostics import Span
+from netlang.graph.expression import TRUE, Condition, every
 from netlang.graph.integer import Int
 from netlang.language import tree
 from netlang.passes.modules import Module
-from netlang.passes.values import (
-    Indices,
-    Pending,
-    Value,
-)
-
-if TYPE_CHECKING:
-    pass
+from netlang.passes.proof import unproved
+from netlang.passes.values import Indices, Pending, Value
 
 
 @dataclass
@@ -40,8 +34,6 @@ class Frame:
     active: list[str] = field(default_factory=list)
     rest: tuple[Int, ...] | None = None
     counters: dict[str, int] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-    inputs: list[str] = field(default_factory=list)
     indices: Indices = field(default_factory=Indices)
     weight: str = ""  # of an optimizer: the name of its first parameter
     round: int | None = None  # the value of the loop variable, inside a `for`
@@ -62,6 +54,15 @@ class Context:
     indices: Indices
     pending: list[Pending]
     exact: bool = False  # inside a subscript: `/` is exact division
+    known: Condition = TRUE  # what the conditions around the expression say about its indices
 
-    def inner(self, indices: Indices | None = None) -> Context:
-        return Context(self.frame, self.indices if indices is None else indices, [])
+    def inner(self, known: Condition = TRUE) -> Context:
+        """The context of a part whose reads are gathered apart, and that is evaluated only where `known` holds."""
+        return replace(self, pending=[], known=every([self.known, known]))
+
+    def needs(self, condition: Condition, span: Span, message: str) -> None:
+        """Note that the text at `span` may be evaluated only where `condition` holds, unless it is known to hold."""
+        if self.known != TRUE:
+            condition = unproved(condition, self.known, self.indices.extents)
+        if condition != TRUE:
+            self.pending.append(Pending(condition, span, message))

@@ -182,5 +182,6 @@ def _is_safe(graph: Graph, e: Expr, extents: Extents) -> bool:
     return all(
         within(place, extent, extents) == TRUE
         for tensor, places in accesses
+        if tensor in graph.nodes  # the others have just been made, and are read at their own indices
         for place, extent in zip(places, graph[tensor].shape, strict=True)
     )

@@ -95,13 +95,15 @@ class _Places:
         return span if span is not None and not _of_library(span) else None
 
     def outermost(self, node: Node) -> Scope | None:
-        """The application, in the user's text, of the library definition that makes the node."""
-        if self.written(node) is not None:
-            return None
+        """The application, in the user's text, that a node is the result of, or that makes it inside the library."""
         scope = self.scopes.get(node.origin.scope)
-        while scope is not None and (scope.span is None or _of_library(scope.span)):
-            scope = self.scopes.get(scope.parent)
-        return scope
+        if scope is None or (self.written(node) is not None and node.name not in scope.outputs):
+            return None
+        while (parent := self.scopes.get(scope.parent)) is not None and (
+            scope.span is None or _of_library(scope.span) or node.name in parent.outputs
+        ):
+            scope = parent
+        return scope if scope.span is not None and not _of_library(scope.span) else None
 
     def application(self, node: Node) -> tuple[Span | None, Scope | None]:
         """Where to point for a node, and the application it belongs to, if any."""

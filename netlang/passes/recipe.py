@@ -151,8 +151,12 @@ class _Reader:
         elif isinstance(e, tree.Call):
             name, written = e.callee, e.arguments
         else:
+            article = "an" if kind[0] in "aeiou" else "a"
             fail(
-                "bad-setting", f"`{e.span.text}` is not the name of a {kind}", e.span, help=f"write `{kind} name(...)`"
+                "bad-setting",
+                f"`{e.span.text}` is not the name of {article} {kind}",
+                e.span,
+                help=f"write `{kind} name(...)`",
             )
         definition = self.module.require(kind, name, kind)
         positional, named = self.elaborator.evaluate.calls.arguments(written, Context(self.frame, Indices(), []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail
@@ -10,6 +11,7 @@ from netlang.graph.expression import (
     Reduce,
     div,
     free_indices,
+    reduce,
     whole,
 )
 from netlang.graph.integer import Int, index, product, size
@@ -22,7 +24,6 @@ from netlang.passes.frame import Context, Frame
 from netlang.passes.values import (
     Bound,
     Indices,
-    Places,
     Tensor,
     Value,
     bind,
@@ -41,7 +42,7 @@ class Reductions:
 
     def reduction(self, e: tree.Reduction, context: Context) -> Value:
         ranges, indices = self.introduce(e.indices, e.body, context)
-        inner = Context(context.frame, indices, [])
+        inner = replace(context, indices=indices, pending=[], exact=False)
         body = to_tensor(self.evaluate(e.body, inner), e.body.span)
         names = {name for name, _ in ranges}
         for pending in inner.pending:
@@ -160,14 +161,10 @@ def reduced(op: str, ranges: list[tuple[str, Int]], body: Tensor) -> Tensor:
     count = product(n for _, n in ranges)
     fixed = tuple(ranges)
     if op == "mean":
-        return Tensor(body.shape, lambda at: div(_sum("sum", fixed, body, at), whole(count)))
+        return Tensor(body.shape, lambda at: div(reduce("sum", fixed, body.element(at)), whole(count)))
     if op in ("argmax", "argmin"):
         return Tensor(body.shape, lambda at: Reduce(op, fixed, body.element(at)), "int", bound=count)
-    return Tensor(body.shape, lambda at: _sum(op, fixed, body, at))
-
-
-def _sum(op: str, ranges: tuple[tuple[str, Int], ...], body: Tensor, at: Places) -> Reduce:
-    return Reduce(op, ranges, body.element(at))
+    return Tensor(body.shape, lambda at: reduce(op, fixed, body.element(at)))
 
 
 def _children(e: object) -> Iterable[object]:

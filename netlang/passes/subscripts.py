@@ -14,7 +14,6 @@ from netlang.graph.expression import (
     within,
 )
 from netlang.graph.integer import Int, integer, reduce_ranges
-from netlang.graph.text import shape_text
 from netlang.language import tree
 from netlang.passes.arithmetic import (
     describe,
@@ -24,7 +23,6 @@ from netlang.passes.frame import Context
 from netlang.passes.values import (
     Absent,
     Family,
-    Pending,
     Places,
     Tensor,
     Value,
@@ -52,6 +50,16 @@ class NoMember(NetlangError):  # noqa: N818  # caught by name as a case, not an 
         )
 
 
+def _outside(e: tree.Subscript, k: int, span: Span, extent: Int, ends: tuple[Int, Int] | None) -> str:
+    """What is wrong with a read of dimension `k` at the place written at `span`."""
+    dimension = f"dimension {k + 1} of `{e.base.span.text}` from 0 to {extent - 1}"
+    if ends is None:
+        return f"`{e.span.text}` may read outside: {dimension.replace(' from ', ' runs from ')}"
+    if ends[0] == ends[1]:
+        return f"`{e.span.text}` reads outside: {dimension.replace(' from ', ' runs from ')}"
+    return f"`{e.span.text}` reads outside: `{span.text}` runs from {ends[0]} to {ends[1]}, {dimension}"
+
+
 class Subscripts:
     """Evaluates subscripts on behalf of an `Evaluator`."""
 
@@ -72,12 +80,10 @@ class Subscripts:
         places = self.places(e, tensor, context)
         extents = context.indices.extents
         for k, (place, (extent, span)) in enumerate(zip(places, self.dimensions(e, tensor), strict=False)):
-            condition = within(reduce_ranges(place, extents), extent, extents)
+            place = reduce_ranges(place, extents)
+            condition = within(place, extent, extents)
             if condition != TRUE:
-                ends = reduce_ranges(place, extents).bounds(extents)
-                reach = f", which runs from {ends[0]} to {ends[1]}" if ends else ""
-                message = f"`{e.span.text}` reads outside dimension {k + 1} of {shape_text(tensor.shape)}"
-                context.pending.append(Pending(condition, span, message + reach))
+                context.needs(condition, span, _outside(e, k, span, extent, place.bounds(extents)))
         rest = tensor.shape[len(places) :]
         fixed = tuple(reduce_ranges(p, extents) for p in places)
         return Tensor(rest, lambda at: tensor.element(fixed + at), tensor.dtype, bound=tensor.bound, maker=tensor.maker)
@@ -111,7 +117,7 @@ class Subscripts:
                 "rank-mismatch",
                 f"`{e.span.text}` has {len(out)} indices, but `{e.base.span.text}` {tensor.describe()}",
                 e.span,
-                notes=[f"`{e.base.span.text}` is {tensor.maker}"] if tensor.maker else (),
+                notes=[f"it comes from {tensor.maker}"] if tensor.maker else (),
                 help="write one index for each dimension, or fewer for a part",
             )
         return tuple(out)
@@ -153,7 +159,6 @@ class Subscripts:
         frame = context.frame
         if key == frame.round and family.name in frame.later:
             self.elaborator.force(family.name, frame, e.span)
-        frame.used.add(family.name)
         if key not in family.members:
             outside = NoMember(family.name, key, e.span, sorted(family.members))
             raise outside

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 STEP = 1e-5  # of the differences; their error is of the fourth order in it
-FLOOR = 1e-3  # gradients smaller than this part of the tensor's largest are compared with that part
+FLOOR = 1e-2  # gradients smaller than this part of the tensor's largest are compared with that part
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ class Net:
         from netlang.draw.derivation import derivation
         from netlang.draw.formats import write_derivation
 
-        return write_derivation(derivation(self.model.training, of, wrt), format)
+        return write_derivation(derivation(self.model.training, of, wrt, self.model.module), format)
 
     def save(self, path: str | os.PathLike[str], *, training: bool = False) -> None:
         """Write a `.netc` artifact: texts, arguments and values. `training` adds what resuming needs."""

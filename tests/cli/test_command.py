@@ -211,7 +211,7 @@ def test_deep_nesting_is_a_diagnostic(run: Run, tmp_path: Path) -> None:
 # --- fmt -----------------------------------------------------------------------------------------------------------
 
 UGLY = "net A:\n  input   x\n  output x+1\n"
-NEAT = "net A:\n    input x\n    output x + 1\n"
+NEAT = "net A:\n    input  x\n    output x + 1\n"
 
 
 def test_fmt_writes_in_place_once(run: Run, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_command_triggers_its_diagnostic(
         assert main(["compile", "examples/digits.net"]) == 0
         capsys.readouterr()
     code = 0
-    for line in re.split(r"\n|; (?=netlang)", entry.command):
+    for line in re.split(r"\n|; (?=netlang summary)", entry.command):
         code = command(line, capsys)
     assert code == 1
     found = capsys.readouterr().err

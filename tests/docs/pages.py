@@ -3,8 +3,8 @@
 What a block is for stands in the first words after its opening fence:
 
 - `python`: run; a block of `>>>` lines is compared with the output that it shows, `...` stands for anything;
-- `net`, `net NAME.net`: must be in the canonical layout (but for columns that are aligned) and check without errors or
-  warnings; it is kept as NAME.net; `net NAME.net wrong` is only kept, to show what is said about it;
+- `net`, `net NAME.net`: must be in the canonical layout and check without errors or warnings, and is kept as NAME.net;
+  `net NAME.net wrong` is only kept, to show what is said about it;
 - `console`: lines that start with `$ netlang` are run, and what follows them must be their output;
 - anything else (`sh`, `text`, none) is only shown.
 """
@@ -47,11 +47,6 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(tuple(match[1].split()), match[2], page.count("\n", 0, match.start(2)) + 1)
 
 
-def _unaligned(text: str) -> str:
-    """The text with one space between words, where the author has aligned columns."""
-    return re.sub(r"(?<=\S) +", " ", text)
-
-
 class Reader:
     """Somebody who does everything that a page says; `command` runs `netlang` and gives exit code and output."""
 
@@ -89,7 +84,7 @@ class Reader:
         if "wrong" in block.words:
             return
         canonical = format(Source(path.name, block.text))
-        assert canonical == _unaligned(block.text), f"the canonical layout is\n{canonical}"
+        assert canonical == block.text, f"the canonical layout is\n{canonical}"
         found = check(str(path))
         assert not found, "\n".join(f"{d.code}: {d.message}" for d in found)
 

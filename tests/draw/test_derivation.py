@@ -54,9 +54,18 @@ def test_the_squared_norm():
     assert gradients(example("norm_squared")) == {"df/dW": "2 q xᵀ", "df/dx": "2 Wᵀ q"}
 
 
-@pytest.mark.parametrize("name", ["three_layer", "norm_squared", "softmax_classifier", "lenet5", "xor"])
+@pytest.mark.parametrize("name", ["three_layer", "norm_squared", "softmax_classifier", "lenet5", "svm_classifier"])
 def test_whole_derivation(name: str, golden: Callable[[str, str], None]):
     golden(f"derivation/{name}.txt", derivation_text(example(name)))
+
+
+def test_columns_of_a_matrix():
+    assert gradients(example("xor")) == {
+        "dL/dW1": "W2ᵀ(p - y) ⊙ (1 - h²) (a, b)ᵀ",
+        "dL/db1": "W2ᵀ(p - y) ⊙ (1 - h²)",
+        "dL/dW2": "(p - y) hᵀ",
+        "dL/db2": "p - y",
+    }
 
 
 def test_softmax_within_a_network():

@@ -89,7 +89,7 @@ SLIPS = [
     ("net A:\n    y = x<-1\n", "unknown-operator", "2:10", "<-"),
     ("net A:\n    y: class = 3\n", "not-a-statement", "2:6", ":"),
     ("net A:\n    input y: int\n", "syntax", "2:14", "int"),
-    ('net A:\n    "doc"\n    "doc2"\n', "syntax", "3:5", '"doc2"'),
+    ('net A:\n    input x\n    "doc"\n', "syntax", "3:5", '"doc"'),
     ("layer f(x):\n    return\n", "syntax", "2:5", "return"),
     ("layer f(x):\n    return x, \n", "syntax", "2:14", ""),
     ("train T:\n    minimize a\n", "syntax", "2:15", ""),

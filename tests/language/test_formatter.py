@@ -73,7 +73,7 @@ fn c(x) = x
 
 # about A
 net A(n=3,  # size
-        m=4):  # header
+      m=4):  # header
     # lead
     input x  # image
 
@@ -82,7 +82,7 @@ net A(n=3,  # size
         # before f
         -> f  # f
         -> g(1,  # one
-        2)
+             2)
     for k in 1..2:  # loop
         # in the loop
         z = y
@@ -92,6 +92,7 @@ net A(n=3,  # size
 # end of the body too, though not indented as much
 # about B
 fn b(x) = x  # b
+
 fn c(x) = x
     # why
     "doc"  # doc
@@ -110,24 +111,21 @@ def test_long_lines_are_cut_at_the_best_places() -> None:
         f"layer f(x, {calls}):\n    y = x -> {stages}\n    param {items}\n    z[i < 3] = {terms}\n    w = g({calls})\n"
     )
     formatted = check(text + "    return y\n")
-    assert max(map(len, formatted.splitlines())) <= 100
+    assert max(map(len, formatted.splitlines())) <= 120
     assert (
         formatted
         == """\
-layer f(x, argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3,
-        argument_4=value_4, argument_5=value_5, argument_6=value_6, argument_7=value_7):
-    y = x -> convolution(0, 3, padding=1) -> convolution(1, 3, padding=1)
-        -> convolution(2, 3, padding=1) -> convolution(3, 3, padding=1)
-        -> convolution(4, 3, padding=1) -> convolution(5, 3, padding=1)
-    param weight_0[units, 0] ~ normal(0, 1), weight_1[units, 1] ~ normal(0, 1),
-        weight_2[units, 2] ~ normal(0, 1), weight_3[units, 3] ~ normal(0, 1),
-        weight_4[units, 4] ~ normal(0, 1)
+layer f(x, argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3, argument_4=value_4,
+        argument_5=value_5, argument_6=value_6, argument_7=value_7):
+    y = x -> convolution(0, 3, padding=1) -> convolution(1, 3, padding=1) -> convolution(2, 3, padding=1)
+          -> convolution(3, 3, padding=1) -> convolution(4, 3, padding=1) -> convolution(5, 3, padding=1)
+    param weight_0[units, 0] ~ normal(0, 1), weight_1[units, 1] ~ normal(0, 1), weight_2[units, 2] ~ normal(0, 1),
+          weight_3[units, 3] ~ normal(0, 1), weight_4[units, 4] ~ normal(0, 1)
     z[i < 3] =
-        coefficient_0*variable_0 + coefficient_1*variable_1 + coefficient_2*variable_2
-        + coefficient_3*variable_3 + coefficient_4*variable_4 + coefficient_5*variable_5
-    w =
-        g(argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3,
-        argument_4=value_4, argument_5=value_5, argument_6=value_6, argument_7=value_7)
+        coefficient_0*variable_0 + coefficient_1*variable_1 + coefficient_2*variable_2 + coefficient_3*variable_3
+        + coefficient_4*variable_4 + coefficient_5*variable_5
+    w = g(argument_0=value_0, argument_1=value_1, argument_2=value_2, argument_3=value_3, argument_4=value_4,
+          argument_5=value_5, argument_6=value_6, argument_7=value_7)
     return y
 """
     )
