@@ -126,7 +126,9 @@ class Net:
         roots = (target, *(graph.gradients[n] for n in names))
         values, single = self._run(key, graph, roots, inputs)
         adjoints = {n: graph[graph.gradients[n]] for n in names}
-        grads = {n: values[a.name][0] if single and per_example(a) else values[a.name] for n, a in adjoints.items()}
+        grads = {n: values[a.name] for n, a in adjoints.items()}
+        grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
+        grads = {n: g[0] if single and per_example(adjoints[n]) else g for n, g in grads.items()}
         return float(values[target]), grads
 
     def step(self, **inputs: npt.ArrayLike) -> float:

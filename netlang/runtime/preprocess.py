@@ -175,13 +175,20 @@ class Moments:
 
     def apply(self, array: Array) -> Array:
         """`(array - mean) / scale` for an array `[examples, ...]` of floats, in its dtype."""
+        normalized: Array = (array - self._along(self.mean, array)) / self._along(self.scale, array)
+        return normalized
+
+    def adjoint(self, gradient: Array) -> Array:
+        """The gradient by an array, from that by the normalized one."""
+        pulled: Array = gradient / self._along(self.scale, gradient)
+        return pulled
+
+    def _along(self, values: tuple[float, ...], array: Array) -> Array:
+        """One value for each place of the axis, in the rank and dtype of an array."""
         shape = [1] * array.ndim
         if self.axis is not None:
-            shape[self.axis + 1] = len(self.mean)
-        mean = np.array(self.mean, dtype=array.dtype).reshape(shape)
-        scale = np.array(self.scale, dtype=array.dtype).reshape(shape)
-        normalized: Array = (array - mean) / scale
-        return normalized
+            shape[self.axis + 1] = len(values)
+        return np.array(values, dtype=array.dtype).reshape(shape)
 
     @classmethod
     def from_json(cls, document: Json) -> Self:

@@ -119,3 +119,38 @@ def test_an_output_that_no_example_decides_has_no_batch() -> None:
         assert outputs["y"].shape == shape
         assert outputs["w"].tolist() == [1, 1]
         assert outputs["two"] == 2
+
+
+def test_gradients_by_an_input_are_those_by_what_is_given_also_where_it_is_normalized() -> None:
+    text = """
+net N:
+    input  x[2], image[2, 3, 4]
+    target y
+    p = sum(i) x[i]^2 + sum(c, i, j) image[c, i, j]^3
+    param  a ~ ones
+    output p
+    loss   mse(a * p, y)
+
+train N:
+    optimizer sgd(lr=0)
+    normalize x, image
+    epochs    1
+"""
+    net = netlang.loads(text, dtype="float64")
+    random = np.random.default_rng(0)
+    data = {
+        "x": random.normal(5, [2, 30], (40, 2)),
+        "image": random.normal(-3, 10, (40, 2, 3, 4)),
+        "y": random.normal(size=40),
+    }
+    net.fit(data)
+    one = {name: array[0] for name, array in data.items()}
+    _, gradients = net.gradients(wrt=["x", "image"], **one)
+    for name in ("x", "image"):
+        slopes = np.zeros_like(one[name])
+        for place in np.ndindex(slopes.shape):
+            step = np.zeros_like(slopes)
+            step[place] = 1e-5
+            right, left = (net.gradients(wrt=[], **one | {name: one[name] + sign * step})[0] for sign in (1, -1))
+            slopes[place] = (right - left) / 2e-5
+        np.testing.assert_allclose(gradients[name], slopes, rtol=1e-6, atol=1e-6)
