@@ -166,8 +166,17 @@ def binary(op: str, left: Value, right: Value, span: Span) -> Value:
             help="use `/`, or `floor(x / y)` for a rounded quotient",
         )
     a, b = to_tensor(left, span), to_tensor(right, span)
-    dtype = "int" if a.dtype == b.dtype == "int" and op in "+-*" else "real"
+    dtype = _common(a, b) if op in "+-*" else "real"
     return elementwise(lambda x, y: _apply(op, x, y), (a, b), span, dtype)
+
+
+def _common(a: Tensor, b: Tensor) -> str:
+    """The type of what is made of both: whole numbers stay whole beside each other and beside whole constants."""
+    return "int" if "int" in (a.dtype, b.dtype) and _is_whole(a) and _is_whole(b) else "real"
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    return tensor.dtype == "int" or (not tensor.shape and _as_integer(tensor.scalar) is not None)
 
 
 def plainest(value: Value) -> Value:
@@ -345,7 +354,6 @@ def opposite(value: Value, span: Span) -> bool | Truth:
 
 def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Tensor:
     shape = broadcast(broadcast(condition.shape, then.shape, span), otherwise.shape, span)
-    dtype = "int" if then.dtype == otherwise.dtype == "int" else "real"
     return Tensor(
         shape,
         lambda at: select(
@@ -353,7 +361,7 @@ def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Ten
             then.element(stretched(then.shape, shape, at)),
             otherwise.element(stretched(otherwise.shape, shape, at)),
         ),
-        dtype,
+        _common(then, otherwise),
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 REDUCERS = ("sum", "mean", "prod", "max", "min", "argmax", "argmin")
+BUILTINS = frozenset({*FUNCTIONS, *REDUCERS, "reshape", "size"})
 
 
 class Calls:
@@ -39,13 +40,9 @@ class Calls:
 
     def call(self, e: tree.Call, context: Context) -> Value:
         name = e.callee.id
-        local = context.indices.named.get(name) or context.frame.names.get(name)
-        if local is None and name in context.frame.later:
-            local = self.evaluate.local(name, context.frame, e.callee.span)
-        if not isinstance(local, Instance):
-            if name in FUNCTIONS or name in REDUCERS or name in ("reshape", "size"):
-                return self.builtin(e, context)
-            local = None
+        local = self.evaluate.callee(e.callee, context.frame)
+        if not isinstance(local, Instance) and name in BUILTINS:
+            return self.builtin(e, context)
         if name == "repeat":
             fail(
                 "type-mismatch",
@@ -54,12 +51,12 @@ class Calls:
                 help="lead a tensor into it",
             )
         positional, named = self.arguments(e.arguments, context)
-        if local is not None:
+        if isinstance(local, Instance):
             return self.elaborator.applications.apply_instance(local, positional, named, e, context)
         definition = context.frame.module.find("callable", name)
         if definition is None:
+            _not_a_layer(e.callee, local, "parentheses after a name apply a layer or a function")
             self.evaluate.unknown(e.callee, context)
-            raise AssertionError
         first = positional[0] if positional else None
         takes_input = bool(definition.parameters) and definition.parameters[0].dims is not None
         if (
@@ -129,20 +126,14 @@ class Calls:
                 return self.apply_value(applied, value, positional, named, stage, context)
             assert isinstance(stage, tree.Name)
             name = stage
-        local = self.evaluate.local(name.id, context.frame, name.span)
+        local = self.evaluate.callee(name, context.frame)
         if isinstance(local, Instance):
             return self.apply_value(local, value, positional, named, stage, context)
-        if name.id in FUNCTIONS or name.id in ("reshape", "size", *REDUCERS):
+        if name.id in BUILTINS:
             return self.elaborator.applications.apply_function_stage(name.id, [value, *positional], stage, context)
         definition = context.frame.module.find("callable", name.id)
         if definition is None:
-            if local is not None:
-                fail(
-                    "not-a-layer",
-                    f"`{name.id}` is {describe(local)}, not a layer",
-                    name.span,
-                    help="a pipeline leads through layers and functions",
-                )
+            _not_a_layer(name, local, "a pipeline leads through layers and functions")
             known = [
                 *context.frame.module.library.names("callable"),
                 *FUNCTIONS,
@@ -203,6 +194,12 @@ class Calls:
         for _ in range(int(count)):
             value = self.stage(value, layer, context)
         return value
+
+
+def _not_a_layer(name: tree.Name, local: Value | None, help: str) -> None:
+    """Fail where the name to apply is that of something else."""
+    if local is not None:
+        fail("not-a-layer", f"`{name.id}` is {describe(local)}, not a layer", name.span, help=help)
 
 
 def _arity(name: str, values: Sequence[Value], count: int, span: Span) -> None:

@@ -77,6 +77,15 @@ class Elaborator:
         self.initializers = Initializers(self)
         self.applications = Applications(self)
         self.arguments = Arguments(self)
+        self.kinds: Mapping[type, Callable[..., None]] = {
+            tree.Declaration: self.declarations.declaration,
+            tree.Assign: self.assign,
+            tree.Equation: self.equation,
+            tree.Update: self.update,
+            tree.Objective: self.objective,
+            tree.Require: self.require,
+            tree.For: self.loop,
+        }
 
     # --- nets ---
 
@@ -172,19 +181,13 @@ class Elaborator:
                 ],
                 help="break the cycle; recurrences over time are not part of this version",
             )
+        inside = isinstance(frame.names.get(name), Family)  # a name of the round of a `for` that is going on
+        frame.round, around = frame.round if inside else None, frame.round
         self.statement(frame.later[name], frame)
+        frame.round = around
 
     def statement(self, s: tree.Statement, frame: Frame) -> None:
-        kinds: dict[type, Callable[..., None]] = {
-            tree.Declaration: self.declarations.declaration,
-            tree.Assign: self.assign,
-            tree.Equation: self.equation,
-            tree.Update: self.update,
-            tree.Objective: self.objective,
-            tree.Require: self.require,
-            tree.For: self.loop,
-        }
-        kinds[type(s)](s, frame)
+        self.kinds[type(s)](s, frame)
 
     def allow(self, what: str, span: Span, frame: Frame) -> None:
         if what not in ALLOWED.get(frame.kind, ALLOWED["fn"]):
@@ -201,8 +204,9 @@ class Elaborator:
         name = s.names[0].id
         frame.active.append(name)
         value = self.evaluate.complete(s.value, frame)
-        if isinstance(value, Instance) and not value.name:
-            value.name.append(name)
+        if isinstance(value, Instance) and not value.sharing.scope:
+            member = frame.member(name)
+            value.sharing.scope, value.sharing.owner = frame.path(member), frame.parameter_path(member)
         frame.active.pop()
         if len(s.names) == 1:
             self.define(name, self.stored(value, name, s.names[0].span, frame, s.span), frame)
@@ -237,7 +241,7 @@ class Elaborator:
             return value
         if frame.pure:
             return self.builder.metered(value, name, span)
-        path = self.builder.unused(frame.path(name if frame.round is None else f"{name}[{frame.round}]"))
+        path = self.builder.unused(frame.path(frame.member(name)))
         maker = value.maker or f"`{name}` at {span.line}:{span.column}"
         return self.builder.equation(path, value, Origin(whole, frame.scope), maker=maker)
 
@@ -273,7 +277,7 @@ class Elaborator:
         frame.active.pop()
         tensor = _indexed(order, value)
         if not frame.pure:
-            path = self.builder.unused(frame.path(name if frame.round is None else f"{name}[{frame.round}]"))
+            path = self.builder.unused(frame.path(frame.member(name)))
             maker = f"`{name}` at {s.name.span.line}:{s.name.span.column}"
             bases = [b.name.split("#")[0] for b in order]
             tensor = self.builder.equation(path, tensor, Origin(s.span, frame.scope), bases, maker)
@@ -403,8 +407,15 @@ class Elaborator:
                 "nested-for", "a `for` stands inside another", s.span, help="put the inner one into a layer of its own"
             )
         frame.counter = s.name.id
-        for position, item in enumerate(items):
-            frame.round = item if isinstance(item, int) and not isinstance(item, bool) else position
+        rounds = [x if isinstance(x, int) and not isinstance(x, bool) else k for k, x in enumerate(items)]
+        for k, (frame.round, item) in enumerate(zip(rounds, items, strict=True)):
+            if frame.round in rounds[:k]:
+                fail(
+                    "bad-value",
+                    f"two rounds of the `for` would be called `[{frame.round}]`",
+                    s.iterable.span,
+                    help=f"count the rounds, `for k in 1..{len(items)}`, and pick the value of each from the list",
+                )
             frame.names[s.name.id] = item
             for statement in s.body:
                 self.announce(statement, frame)

@@ -130,7 +130,7 @@ class Evaluator:
                 "bad-extent",
                 f"{what} must be a whole number, found {found}",
                 e.span,
-                help="use `//` for a rounded quotient",
+                help="use `//` for a rounded quotient" if isinstance(value, float) else "give a whole number",
             )
         extent = integer(value)
         if not is_nonnegative(extent - 1):
@@ -180,6 +180,13 @@ class Evaluator:
             return value.members.get(frame.round, value)
         return value
 
+    def callee(self, name: tree.Name, frame: Frame) -> Value | None:
+        """What a name that is applied means in the frame, if anything.
+
+        While the name itself is being defined it means what it does elsewhere: `relu = x -> relu`.
+        """
+        return None if name.id in frame.active else self.local(name.id, frame, name.span)
+
     def dotted(self, e: tree.Name, frame: Frame) -> Value:
         """A parameter or state of an instance: `embed.W`."""
         first = e.id.split(".")[0]
@@ -188,7 +195,10 @@ class Evaluator:
         node = self.elaborator.builder.nodes.get(frame.parameter_path(e.id))
         if node is None or not isinstance(node, Param | State):
             known = [n.name for n in self.elaborator.builder.nodes.values() if isinstance(n, Param | State)]
-            fail("unknown-name", f"no parameter is called `{e.id}`", e.span, help=nearest(e.id, known))
+            instance = frame.names.get(first)
+            unapplied = isinstance(instance, Instance) and not instance.sharing.count
+            help = f"apply `{first}` above: only then its parameters have shapes" if unapplied else nearest(e.id, known)
+            fail("unknown-name", f"no parameter is called `{e.id}`", e.span, help=help)
         return node_tensor(node)
 
     def unknown(self, e: tree.Name, context: Context) -> NoReturn:
@@ -213,7 +223,7 @@ class Evaluator:
             "unknown-name",
             f"`{e.id}` is not defined",
             e.span,
-            help=nearest(e.id, known) or f"define it above: `{e.id} = ...`",
+            help=nearest(e.id, (word for word in known if word != e.id)) or f"define it above: `{e.id} = ...`",
         )
 
     def rest(self, e: tree.Rest, context: Context) -> Value:

@@ -39,6 +39,10 @@ class Frame:
     round: int | None = None  # the value of the loop variable, inside a `for`
     counter: str = ""  # the name of the loop variable
 
+    def member(self, name: str) -> str:
+        """The name, with the round of the `for` that it is in."""
+        return name if self.round is None else f"{name}[{self.round}]"
+
     def path(self, name: str) -> str:
         return f"{self.scope}.{name}" if self.scope else name
 

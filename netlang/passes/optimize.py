@@ -127,7 +127,8 @@ def chosen(graph: Graph, names: Sequence[tree.Name]) -> list[Param]:
     """The parameters that are named, or that belong to a named instance."""
     found: dict[str, Param] = {}
     for name in names:
-        matching = [p for p in graph.params if p.name == name.id or p.name.startswith(f"{name.id}.")]
+        inside = (f"{name.id}.", f"{name.id}[")  # of an instance; of those that the rounds of a `for` name
+        matching = [p for p in graph.params if p.name == name.id or p.name.startswith(inside)]
         if not matching:
             owners = {p.name.rsplit(".", 1)[0] for p in graph.params}
             known = [*(p.name for p in graph.params), *owners]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import Condition, Expr, Read, whole
+from netlang.graph.expression import FALSE, Condition, Expr, Read, free_indices, whole
 from netlang.graph.integer import Index, Int, fetch, index
-from netlang.graph.nodes import Node, Param, State
+from netlang.graph.nodes import BATCH, Node, Param, State
 from netlang.graph.text import condition_text, shape_text
 from netlang.language.tree import Definition
 from netlang.passes.modules import Module
@@ -46,6 +46,12 @@ class Tensor:
         return f"has shape {shape_text(self.shape)}" if self.shape else "is a scalar"
 
 
+def depends_on_indices(tensor: Tensor) -> bool:
+    """Whether the tensor is one of many, such as `x[t]` inside an equation over `t`."""
+    places = tuple(index(f"#{k}") for k in range(tensor.rank))
+    return not free_indices(tensor.element(places)) <= {BATCH, *(f"#{k}" for k in range(tensor.rank))}
+
+
 @dataclass(frozen=True)
 class Truth:
     """A tensor of truth values, as a function from places."""
@@ -54,17 +60,28 @@ class Truth:
     element: Callable[[Places], Condition]
 
 
+@dataclass
+class Sharing:
+    """Where an instance is at home: the paths of its nodes and of its parameters, and how often it was applied."""
+
+    scope: str = ""
+    owner: str = ""
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Instance:
-    """A layer with its arguments but without its input: `dense(64)`. Applied twice, it shares its parameters."""
+    """A layer with its arguments but without its input: `dense(64)`. Applied twice, it shares its parameters.
+
+    It is at home where it is named, else where it is first applied.
+    """
 
     definition: Definition
     module: Module
     positional: tuple[Value, ...]
     named: tuple[tuple[str, Value], ...]
     span: Span
-    applied: list[str] = field(default_factory=list)  # the scope of each application, the first owns the parameters
-    name: list[str] = field(default_factory=list)  # the name it was bound to, once
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 @dataclass(frozen=True)
@@ -157,5 +174,7 @@ class Pending:
 
     @property
     def needs(self) -> str:
-        """The condition, with the indices called as the user calls them."""
+        """The condition, with the indices called as the user calls them; nothing where none could help."""
+        if self.condition == FALSE:
+            return ""
         return re.sub(r"#\d+", "", f"needs {condition_text(self.condition)}")
