@@ -14,7 +14,6 @@ from netlang.diagnostics import NetlangError, Span, fail
 from netlang.language import tree
 from netlang.language.expressions import ExpressionBuilder
 from netlang.language.layout import BLOCKS, DEPTH, Token, too_deep
-from netlang.language.slips import misplaced
 
 # What may stand in the body of each kind of definition.
 _PURE = {"Assign", "Equation", "Require", "Return", "For"}
@@ -242,6 +241,8 @@ class Builder(ExpressionBuilder):
             statement = pending.pop()
             word = getattr(statement, "kind", type(statement).__name__)
             if word not in allowed:
+                from netlang.language.slips import misplaced  # only a text with a slip needs it
+
                 raise NetlangError(misplaced(word, kind, statement.span))
             if isinstance(statement, tree.For):
                 pending.extend(statement.body)
