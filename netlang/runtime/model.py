@@ -151,8 +151,27 @@ class Model:
 
 
 def load_model(
-    path: str, net: str | None = None, arguments: Mapping[str, Value] | None = None, module: Module | None = None
+    path: str, net: str | None = None, arguments: Mapping[str, object] | None = None, module: Module | None = None
 ) -> Model:
-    """The model of a `.net` file. `net` names one where the file has several."""
+    """The model of a `.net` file. `net` names one where the file has several.
+
+    `arguments` are numbers, truth values, texts, and lists, tuples or arrays of these.
+    """
     module = module or load_module(path)
-    return Model(module, choose_net(module, net), dict(arguments or {}))
+    given = {name: _plain(value, name) for name, value in (arguments or {}).items()}
+    return Model(module, choose_net(module, net), given)
+
+
+def _plain(value: object, name: str) -> Value:
+    """An argument from Python as a value of the language."""
+    if hasattr(value, "tolist"):  # an array or a number of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
+    if not isinstance(value, bool | int | float | str):
+        fail(
+            "bad-value",
+            f"the argument `{name}` cannot be a `{type(value).__name__}`",
+            help="give a number, a truth value, a text or a list",
+        )
+    return value

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from netlang.diagnostics import fail
+from netlang.diagnostics import fail, listing, nearest
 from netlang.runtime.data import Array, Dataset
 
 __all__ = ["Minibatches", "Normalization", "Split", "permutation"]
@@ -222,6 +222,12 @@ class Normalization:
         The variance is that of the data (divided by the number of values, not one less).
         """
         for name in names:
+            if name not in data:
+                fail(
+                    "bad-normalization",
+                    f"there is no `{name}` to normalize",
+                    help=nearest(name, list(data)) or f"there are {listing(data)}",
+                )
             if data[name].dtype.kind != "f":
                 fail(
                     "bad-normalization",

@@ -154,3 +154,28 @@ train N:
             right, left = (net.gradients(wrt=[], **one | {name: one[name] + sign * step})[0] for sign in (1, -1))
             slopes[place] = (right - left) / 2e-5
         np.testing.assert_allclose(gradients[name], slopes, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("widths", [[1, 2], (1, 2), np.array([1, 2])])
+def test_arguments_of_a_net_may_be_those_of_numpy(widths: object) -> None:
+    text = "net N(n=1, widths=[0]):\n    input x[n]\n    param w[n] ~ widths\n    output w * x\n"
+    assert netlang.loads(text, n=np.int64(2), widths=widths)([10, 10]).tolist() == [10, 20]
+
+
+def test_other_arguments_are_diagnosed() -> None:
+    with pytest.raises(netlang.NetlangError) as caught:
+        netlang.loads("net N(n=1):\n    input x[n]\n    output x\n", n=None)
+    assert caught.value.diagnostics[0].message == "the argument `n` cannot be a `NoneType`"
+
+
+def test_an_unknown_format_of_the_summary_is_diagnosed() -> None:
+    with pytest.raises(netlang.NetlangError) as caught:
+        netlang.loads(CIRCUIT).summary("yaml")
+    assert code(caught) == "unknown-format"
+
+
+def test_only_inputs_can_be_normalized() -> None:
+    text = "train C:\n    optimizer sgd\n"
+    with pytest.raises(netlang.NetlangError) as caught:
+        netlang.loads(CLASSIFIER + text).fit({"x": np.ones((4, 3)), "y": [0, 1, 0, 1]}, normalize=["z"])
+    assert caught.value.diagnostics[0].message == "there is no `z` to normalize"
