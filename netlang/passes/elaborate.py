@@ -351,10 +351,12 @@ class Elaborator:
                 s.value.span,
                 help="reduce it: `mean(...)` or `sum(...)`",
             )
-        if name in roots:
+        # losses and metrics are reported together, by name
+        taken = roots if s.kind == "output" else self.builder.losses | self.builder.metrics
+        if name in taken:
             fail(
                 "duplicate-name",
-                f"the {s.kind} `{name}` is defined twice",
+                f"the {s.kind} `{name}` is defined twice" if name in roots else f"`{name}` names a loss and a metric",
                 s.span,
                 help=f"name it: `{s.kind} other = ...`",
             )

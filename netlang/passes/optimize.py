@@ -169,6 +169,13 @@ class _Updates:
     def update(self, param: Param, gradient: Tensor, rate: Tensor | None) -> None:
         optimizer = self.goal.optimizer
         definition = optimizer.definition
+        if len(definition.parameters) < 2:
+            fail(
+                "missing-argument",
+                f"`{definition.name.id}` needs a weight and its gradient as its first arguments",
+                definition.name.span,
+                help=f"write `optimizer {definition.name.id}(w, g, lr=0.01):`",
+            )
         weight, slope = (p.name for p in definition.parameters[:2])
         frame = Frame(
             self.module.home(definition), "optimizer", definition.name.id, param.name, f"{param.name}.optimizer", False
@@ -183,6 +190,13 @@ class _Updates:
             if rate is not None:
                 frame.names["lr"] = rate
             self.elaborator.body(definition.body, frame)
+            if param.name not in self.builder.updates:
+                fail(
+                    "missing-return",
+                    f"`{definition.name.id}` never gives `{weight}` its next value",
+                    definition.name.span,
+                    help=f"end it with `{weight} <- ...`",
+                )
 
     def rate(self, optimizer: Applied) -> Tensor | None:
         """The learning rate under the schedule, as a scalar node; None without a schedule."""
