@@ -260,10 +260,9 @@ class Builder(ExpressionBuilder):
 
 
 def _parts(node: tree.Tree) -> Iterator[tree.Tree]:
-    """The nodes directly under a node."""
+    """The nodes directly under a node; of an argument its value."""
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
-        if isinstance(value, tree.Tree):
-            yield value
-        elif isinstance(value, tuple):
-            yield from (part for part in value if isinstance(part, tree.Tree))
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, tree.Tree):
+                yield part.value if isinstance(part, tree.Argument) else part

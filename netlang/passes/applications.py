@@ -122,7 +122,7 @@ class Applications:
         """A built-in function in a pipeline."""
         if name == "reshape":
             return self.reshape(values, stage.span, context)
-        value = self.elaborator.evaluate.calls.builtin_of(name, values, stage.span, context)
+        value = self.elaborator.evaluate.calls.builtin(name, values, stage.span, context)
         if isinstance(value, Tensor) and not context.frame.pure and not context.indices.named:
             return self.staged(name, "fn", value, values, stage, context)
         return value

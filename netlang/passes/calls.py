@@ -41,8 +41,6 @@ class Calls:
     def call(self, e: tree.Call, context: Context) -> Value:
         name = e.callee.id
         local = self.evaluate.callee(e.callee, context.frame)
-        if not isinstance(local, Instance) and name in BUILTINS:
-            return self.builtin(e, context)
         if name == "repeat":
             fail(
                 "type-mismatch",
@@ -53,6 +51,9 @@ class Calls:
         positional, named = self.arguments(e.arguments, context)
         if isinstance(local, Instance):
             return self.elaborator.applications.apply_instance(local, positional, named, e, context)
+        if name in BUILTINS:
+            _unnamed(name, e.arguments)
+            return self.builtin(name, positional, e.span, context)
         definition = context.frame.module.find("callable", name)
         if definition is None:
             _not_a_layer(e.callee, local, "parentheses after a name apply a layer or a function")
@@ -71,24 +72,19 @@ class Calls:
     def arguments(
         self, written: Iterable[tree.Argument], context: Context
     ) -> tuple[list[Value], list[tuple[str, Value]]]:
+        """The values of arguments, without and with names. Loops, as comprehensions would deepen the stack."""
         inner = replace(context, exact=False)
-        positional = [self.evaluate(a.value, inner) for a in written if a.name is None]
-        return positional, [(a.name, self.evaluate(a.value, inner)) for a in written if a.name is not None]
+        positional: list[Value] = []
+        named: list[tuple[str, Value]] = []
+        for a in written:
+            value = self.evaluate(a.value, inner)
+            if a.name is None:
+                positional.append(value)
+            else:
+                named.append((a.name, value))
+        return positional, named
 
-    def builtin(self, e: tree.Call, context: Context) -> Value:
-        name = e.callee.id
-        for a in e.arguments:
-            if a.name is not None:
-                fail(
-                    "unknown-argument",
-                    f"`{name}` takes no named arguments",
-                    a.span,
-                    help="give its arguments by position",
-                )
-        values = [self.evaluate(a.value, replace(context, exact=False)) for a in e.arguments]
-        return self.builtin_of(name, values, e.span, context)
-
-    def builtin_of(self, name: str, values: list[Value], span: Span, context: Context) -> Value:
+    def builtin(self, name: str, values: list[Value], span: Span, context: Context) -> Value:
         if name == "reshape":
             return self.elaborator.applications.reshape(values, span, context)
         if name == "size":
@@ -130,6 +126,7 @@ class Calls:
         if isinstance(local, Instance):
             return self.apply_value(local, value, positional, named, stage, context)
         if name.id in BUILTINS:
+            _unnamed(name.id, stage.arguments if isinstance(stage, tree.Call) else ())
             return self.elaborator.applications.apply_function_stage(name.id, [value, *positional], stage, context)
         definition = context.frame.module.find("callable", name.id)
         if definition is None:
@@ -194,6 +191,17 @@ class Calls:
         for _ in range(int(count)):
             value = self.stage(value, layer, context)
         return value
+
+
+def _unnamed(name: str, written: Iterable[tree.Argument]) -> None:
+    for a in written:
+        if a.name is not None:
+            fail(
+                "unknown-argument",
+                f"`{name}` takes no named arguments",
+                a.span,
+                help="give its arguments by position",
+            )
 
 
 def _not_a_layer(name: tree.Name, local: Value | None, help: str) -> None:
