@@ -177,4 +177,4 @@ class Pending:
         """The condition, with the indices called as the user calls them; nothing where none could help."""
         if self.condition == FALSE:
             return ""
-        return re.sub(r"#\d+", "", f"needs {condition_text(self.condition)}")
+        return re.sub(r"#\d+|\[\]", "", f"needs {condition_text(self.condition)}")
