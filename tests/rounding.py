@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from netlang.graph.expression import Reduce, walk
+from netlang.graph.expression import Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Equation, Node, Random
+from netlang.graph.traversal import walk
 from netlang.targets.reference import evaluate
 
 Array = np.ndarray[Any, Any]

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, add, const, div, mul, power, read
+from netlang.elaboration.arithmetic import to_tensor
+from netlang.elaboration.elaborator import Elaborator
+from netlang.elaboration.frame import Frame
+from netlang.elaboration.modules import Module
+from netlang.elaboration.recipe import Applied, Goal, Recipe
+from netlang.elaboration.values import Tensor, Value, node_tensor
+from netlang.graph.constructors import add, const, div, mul, power, read
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index
 from netlang.graph.nodes import Input, Origin, Param
 from netlang.language import tree
-from netlang.passes.arithmetic import to_tensor
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import Elaborator
-from netlang.passes.frame import Frame
-from netlang.passes.modules import Module
 from netlang.passes.objective import objective
-from netlang.passes.recipe import Applied, Goal, Recipe
-from netlang.passes.values import Tensor, Value, node_tensor
 
 CLOCK = ("step", "epoch", "steps", "epochs")  # scalars that the training loop gives
 

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from netlang.diagnostics import fail, listing, nearest
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import Module, choose_net, load_module
+from netlang.elaboration.recipe import Recipe, read_recipe
+from netlang.elaboration.values import Value
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input
 from netlang.language.tree import Definition
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import Module, choose_net, load_module
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.objective import objective
 from netlang.passes.optimize import add_objectives, add_updates
 from netlang.passes.pipeline import PASSES, Pass, Trace, run_passes
 from netlang.passes.prune import prune
-from netlang.passes.recipe import Recipe, read_recipe
-from netlang.passes.values import Value
 
 PREPARE = tuple(p for p in PASSES if p.name in ("lift", "stabilize"))  # before anything is derived
 FINISH = tuple(p for p in PASSES if p.name in ("simplify", "hoist", "share", "prune"))  # when everything is there

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import module_from_text
 from netlang.graph.nodes import Random
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import module_from_text
 from netlang.passes.pipeline import compile_graph
 from netlang.random import derive_key
 from netlang.schedule.schedule import schedule

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from netlang.diagnostics import Diagnostic, NetlangError
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import module_from_text
 from netlang.graph.graph import Graph
 from netlang.graph.verify import verify
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import module_from_text
 from netlang.targets.reference import evaluate
 
 Array = NDArray[Any]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from netlang.diagnostics import Source
+from netlang.elaboration.modules import module_from_text
 from netlang.graph.graph import Graph
 from netlang.graph.integer import size
 from netlang.graph.nodes import BATCH, Input, Param, Random
 from netlang.graph.text import graph_text
 from netlang.language.formatter import format
-from netlang.passes.modules import module_from_text
 from netlang.passes.pipeline import PASSES, compile_graph
 from netlang.random import derive_key
 from netlang.runtime.model import Model

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import TRUE, Condition, every
+from netlang.elaboration.modules import Module
+from netlang.elaboration.proof import unproved
+from netlang.elaboration.values import Indices, Pending, Value
+from netlang.graph.constructors import every
+from netlang.graph.expression import TRUE, Condition
 from netlang.graph.integer import Int
 from netlang.language import tree
-from netlang.passes.modules import Module
-from netlang.passes.proof import unproved
-from netlang.passes.values import Indices, Pending, Value
 
 
 @dataclass

@@ -9,13 +9,9 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Diagnostic, NetlangError, Span, fail
-from netlang.graph.integer import Int, integer, product
-from netlang.graph.nodes import Origin, Scope, View
-from netlang.graph.text import shape_text
-from netlang.language import tree
-from netlang.passes.arithmetic import describe, to_tensor
-from netlang.passes.frame import Context, Frame
-from netlang.passes.values import (
+from netlang.elaboration.arithmetic import describe, to_tensor
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.values import (
     Instance,
     Several,
     Sharing,
@@ -24,9 +20,13 @@ from netlang.passes.values import (
     depends_on_indices,
     node_tensor,
 )
+from netlang.graph.integer import Int, integer, product
+from netlang.graph.nodes import Origin, Scope, View
+from netlang.graph.text import shape_text
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 
 MOST_NOTES = 4  # of a message, before the applications around it are left out

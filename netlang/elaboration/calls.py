@@ -7,24 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, nearest
-from netlang.graph.integer import product
-from netlang.language import tree
-from netlang.passes.arithmetic import (
+from netlang.elaboration.arithmetic import (
     FUNCTIONS,
     arity,
     describe,
     function,
     to_tensor,
 )
-from netlang.passes.frame import Context
-from netlang.passes.values import (
+from netlang.elaboration.frame import Context
+from netlang.elaboration.values import (
     Instance,
     Tensor,
     Value,
 )
+from netlang.graph.integer import product
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.evaluate import Evaluator
+    from netlang.elaboration.evaluate import Evaluator
 
 
 REDUCERS = ("sum", "mean", "prod", "max", "min", "argmax", "argmin")

@@ -6,11 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from netlang.diagnostics import Span, fail
-from netlang.graph.expression import (
-    Apply,
-    Const,
-    Expr,
-    Whole,
+from netlang.elaboration.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
+from netlang.graph.constructors import (
     add,
     apply,
     compare,
@@ -25,10 +22,10 @@ from netlang.graph.expression import (
     sub,
     whole,
 )
+from netlang.graph.expression import Apply, Const, Expr, Whole
 from netlang.graph.integer import ONE, ZERO, Int, integer, is_nonnegative
 from netlang.graph.scalars import SCALARS
 from netlang.graph.text import shape_text
-from netlang.passes.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
 
 LARGEST_INTEGER = 2**62
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from netlang.diagnostics import Span, fail
+from netlang.elaboration.values import Places, Tensor, node_tensor
+from netlang.graph.constructors import apply, compare, conjuncts, every, negate, select, some
 from netlang.graph.expression import (
     ONE,
     TRUE,
@@ -23,23 +25,11 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    apply,
-    compare,
-    every,
-    free_indices,
-    fresh,
-    negate,
-    parts,
-    rewrite,
-    select,
-    some,
-    walk,
 )
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, is_nonnegative, product
 from netlang.graph.nodes import Equation, Node, Origin, Scope
-from netlang.passes.proof import conjuncts
-from netlang.passes.values import Places, Tensor, node_tensor
+from netlang.graph.traversal import free_indices, fresh, parts, rewrite, walk
 
 LARGEST_EXPRESSION = 20_000
 MOST_USES = 4_000  # of parts without a node of their own, in one equation

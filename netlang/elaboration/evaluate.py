@@ -7,21 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from netlang.diagnostics import Span, fail, nearest
-from netlang.graph.expression import (
-    FALSE,
-    TRUE,
-    Const,
-    Reduce,
-    every,
-    is_zero,
-    mul,
-    negate,
-)
-from netlang.graph.integer import Int, index, integer, is_nonnegative
-from netlang.graph.nodes import Param, State
-from netlang.graph.text import shape_text
-from netlang.language import tree
-from netlang.passes.arithmetic import (
+from netlang.elaboration.arithmetic import (
     COMPARISONS,
     FUNCTIONS,
     binary,
@@ -36,11 +22,11 @@ from netlang.passes.arithmetic import (
     to_tensor,
     to_truth,
 )
-from netlang.passes.calls import Calls
-from netlang.passes.frame import Context, Frame
-from netlang.passes.reductions import Reductions
-from netlang.passes.subscripts import NoMember, Subscripts
-from netlang.passes.values import (
+from netlang.elaboration.calls import Calls
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.reductions import Reductions
+from netlang.elaboration.subscripts import NoMember, Subscripts
+from netlang.elaboration.values import (
     Absent,
     Family,
     Indices,
@@ -51,9 +37,15 @@ from netlang.passes.values import (
     Value,
     node_tensor,
 )
+from netlang.graph.constructors import every, is_zero, mul, negate
+from netlang.graph.expression import FALSE, TRUE, Const, Reduce
+from netlang.graph.integer import Int, index, integer, is_nonnegative
+from netlang.graph.nodes import Param, State
+from netlang.graph.text import shape_text
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 CONSTANTS = {"pi": math.pi, "inf": math.inf}
 

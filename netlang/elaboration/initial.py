@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read, add, const, is_zero, mul, select, sub
+from netlang.elaboration.arithmetic import binary, broadcast, describe, stretched, to_tensor
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.values import (
+    Tensor,
+    Value,
+)
+from netlang.graph.constructors import add, const, is_zero, mul, select, sub
+from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read
 from netlang.graph.integer import Int, integer
 from netlang.graph.nodes import Input, Node, Origin, Param, Random, State
 from netlang.graph.text import shape_text
 from netlang.language import tree
-from netlang.passes.arithmetic import binary, broadcast, describe, stretched, to_tensor
-from netlang.passes.frame import Context, Frame
-from netlang.passes.values import (
-    Tensor,
-    Value,
-)
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 
 _DRAWS: Mapping[str, tuple[str, ...]] = {

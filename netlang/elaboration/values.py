@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import FALSE, Condition, Expr, Read, free_indices, whole
+from netlang.elaboration.modules import Module
+from netlang.graph.constructors import whole
+from netlang.graph.expression import FALSE, Condition, Expr, Read
 from netlang.graph.integer import Index, Int, fetch, index
 from netlang.graph.nodes import BATCH, Node, Param, State
 from netlang.graph.text import condition_text, shape_text
+from netlang.graph.traversal import free_indices
 from netlang.language.tree import Definition
-from netlang.passes.modules import Module
 
 Places = tuple[Int, ...]
 

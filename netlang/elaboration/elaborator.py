@@ -10,21 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.graph.expression import ONE, ZERO, Expr, select, substitute
-from netlang.graph.graph import Graph
-from netlang.graph.integer import Int
-from netlang.graph.nodes import Origin, Param, State
-from netlang.language import tree
-from netlang.passes.applications import Applications
-from netlang.passes.arguments import Arguments
-from netlang.passes.arithmetic import broadcast, describe, stretched, to_tensor
-from netlang.passes.build import Builder
-from netlang.passes.declarations import Declarations
-from netlang.passes.evaluate import Evaluator
-from netlang.passes.frame import Context, Frame
-from netlang.passes.initial import Initializers
-from netlang.passes.modules import Module
-from netlang.passes.values import (
+from netlang.elaboration.applications import Applications
+from netlang.elaboration.arguments import Arguments
+from netlang.elaboration.arithmetic import broadcast, describe, stretched, to_tensor
+from netlang.elaboration.build import Builder
+from netlang.elaboration.declarations import Declarations
+from netlang.elaboration.evaluate import Evaluator
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.initial import Initializers
+from netlang.elaboration.modules import Module
+from netlang.elaboration.values import (
     Bound,
     Family,
     Instance,
@@ -35,6 +30,13 @@ from netlang.passes.values import (
     Value,
     bind,
 )
+from netlang.graph.constructors import select
+from netlang.graph.expression import ONE, ZERO, Expr
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int
+from netlang.graph.nodes import Origin, Param, State
+from netlang.graph.traversal import substitute
+from netlang.language import tree
 
 # what each kind of definition may contain, besides assignments, equations, `require` and `for`
 ALLOWED: Mapping[str, frozenset[str]] = {
