@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
+from netlang.elaboration.modules import standard_library
 from netlang.explanations import Explanation, catalogue
 from netlang.language.tree import Definition
-from netlang.passes.modules import standard_library
 
 FOLDER = Path(__file__).parent
 

@@ -67,7 +67,7 @@ def loads(
     text: str, net: str | None = None, *, dtype: str = "float32", seed: int | None = None, **arguments: Any
 ) -> Net:
     """A net from text in netlang."""
-    from netlang.passes.modules import module_from_text
+    from netlang.elaboration.modules import module_from_text
     from netlang.runtime.model import load_model
     from netlang.runtime.net import Net
 

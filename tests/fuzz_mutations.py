@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netlang.diagnostics import NetlangError
+from netlang.elaboration.modules import module_from_text
 from netlang.passes.check import check_module
-from netlang.passes.modules import module_from_text
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 1.0  # the longest that checking may take, of processor time

@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
+from netlang.elaboration.modules import Module, module_from_text
 from netlang.graph.nodes import Input, Param, State
-from netlang.passes.modules import Module, module_from_text
 from netlang.runtime.model import Model
 
 LARGE = 6.0  # the bound from which a value is squashed

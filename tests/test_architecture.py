@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netlang.passes.modules import standard_library
+from netlang.elaboration.modules import standard_library
 
 ROOT = Path(__file__).parent.parent / "netlang"
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -31,12 +31,13 @@ ONLY_IN = {
 MAY_IMPORT = {
     "language": set(),
     "graph": set(),
-    "passes": {"language", "graph"},
+    "elaboration": {"language", "graph"},
+    "passes": {"language", "graph", "elaboration"},
     "schedule": {"graph"},
     "targets": {"graph", "schedule"},
-    "draw": {"graph", "passes", "targets", "language"},
-    "runtime": {"graph", "language", "passes", "schedule", "targets", "draw"},
-    "cli": {"runtime", "draw", "passes", "schedule", "graph", "language", "targets"},
+    "draw": {"graph", "elaboration", "passes", "targets", "language"},
+    "runtime": {"graph", "language", "elaboration", "passes", "schedule", "targets", "draw"},
+    "cli": {"runtime", "draw", "elaboration", "passes", "schedule", "graph", "language", "targets"},
 }
 
 

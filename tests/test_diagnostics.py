@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from netlang.diagnostics import Diagnostic, NetlangError
+from netlang.elaboration.modules import module_from_text
 from netlang.passes.check import check_module
-from netlang.passes.modules import module_from_text
 
 Slip = tuple[str, str, str, str]
 

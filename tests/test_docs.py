@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netlang.passes.modules import standard_library
+from netlang.elaboration.modules import standard_library
 
 DOCS = Path(__file__).parents[1] / "docs"
 

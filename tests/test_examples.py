@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 import netlang
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import Module, load_module
 from netlang.graph.graph import Graph
 from netlang.language.tree import Definition
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import elaborate
 from netlang.passes.lift import lift
-from netlang.passes.modules import Module, load_module
 from netlang.passes.objective import objective
 from netlang.targets.reference import evaluate
 

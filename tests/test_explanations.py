@@ -11,9 +11,9 @@ import pytest
 
 import netlang
 from netlang.diagnostics import NetlangError
+from netlang.elaboration.modules import module_from_text
 from netlang.explanations import Explanation, catalogue, explain
 from netlang.passes.check import check_module
-from netlang.passes.modules import module_from_text
 
 SOURCE = Path(netlang.__file__).parent
 MAKERS = {"fail", "refuse", "_refuse", "Diagnostic", "warnings.add"}  # what takes a code as its first argument

@@ -29,17 +29,11 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    bound_indices,
-    free_indices,
-    parts,
-    reads,
-    rewrite,
-    substitute,
-    walk,
 )
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
 from netlang.graph.nodes import Equation, View
+from netlang.graph.traversal import bound_indices, free_indices, parts, reads, rewrite, substitute, walk
 from netlang.passes.derive import PREFIX, derive
 from netlang.passes.simplify import simplify_body
 

@@ -21,14 +21,15 @@ from netlang.draw.notation import shape_label
 from netlang.draw.occurring import derivative
 from netlang.draw.recognize import ARGUMENT, Template, Templates
 from netlang.draw.steps import ACCESS, ADDED, CHAIN, REDUCED, VIEW, Derivation, Equality, Result, Step
-from netlang.graph.expression import Reduce, Select, reads, walk
+from netlang.elaboration.modules import Module
+from netlang.graph.expression import Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope, View
 from netlang.graph.text import shape_text
+from netlang.graph.traversal import reads, walk
 from netlang.passes.derive import PREFIX
 from netlang.passes.lift import lift
-from netlang.passes.modules import Module
 from netlang.passes.objective import objective
 
 LOSS = "L"  # what the loss is called, where no tensor of the net has that name

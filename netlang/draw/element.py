@@ -30,6 +30,7 @@ from netlang.draw.nesting import instance, nested
 from netlang.draw.notation import is_guard
 from netlang.draw.signs import row_sign
 from netlang.graph import integer
+from netlang.graph.constructors import conjuncts, every, mul, negate
 from netlang.graph.expression import (
     ONE,
     ZERO,
@@ -47,15 +48,11 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    every,
-    free_indices,
-    mul,
-    negate,
-    substitute,
 )
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Fetch, Index, Int, Modulo, Size
 from netlang.graph.nodes import Equation
+from netlang.graph.traversal import free_indices, substitute
 
 
 @dataclass(frozen=True)
@@ -239,7 +236,7 @@ def reduction(e: Reduce, words: Vocabulary) -> Formula:
 def _outside(body: Expr, bound: set[str]) -> tuple[list[Expr], Expr]:
     """What a sum does not depend on, taken out of it: signs, and conditions on other indices."""
     if isinstance(body, Select) and body.otherwise == ZERO:
-        conditions = body.condition.parts if isinstance(body.condition, All) else (body.condition,)
+        conditions = conjuncts(body.condition)
         free = [c for c in conditions if not free_indices(c) & bound]
         if free and len(free) < len(conditions):
             left = every(c for c in conditions if c not in free)

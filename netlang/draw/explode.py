@@ -10,19 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from netlang.draw.kinds import is_contraction
-from netlang.graph.expression import (
-    Apply,
-    Const,
-    Expr,
-    Read,
-    Reduce,
-    Whole,
-    free_indices,
-    fresh,
-)
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation, Node
+from netlang.graph.traversal import free_indices, fresh
 
 
 def explode(graph: Graph) -> Graph:

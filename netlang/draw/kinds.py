@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netlang.draw.style import PAINTS
-from netlang.graph.expression import Apply, Compare, Const, Expr, Read, Reduce, Select, Whole, operands, walk
+from netlang.graph.expression import Apply, Compare, Const, Expr, Read, Reduce, Select, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Input, Node, Param, Random, State, View
+from netlang.graph.traversal import operands, walk
 
 
 def learned(graph: Graph) -> frozenset[str]:

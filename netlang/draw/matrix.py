@@ -28,6 +28,8 @@ from netlang.draw.formula import (
     transposed,
 )
 from netlang.graph import integer
+from netlang.graph.constructors import add, mul, negate
+from netlang.graph.constructors import power as expression_power
 from netlang.graph.expression import (
     ONE,
     ZERO,
@@ -42,15 +44,9 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    add,
-    free_indices,
-    mul,
-    negate,
-    substitute,
-    walk,
 )
-from netlang.graph.expression import power as expression_power
 from netlang.graph.integer import Fetch, Int
+from netlang.graph.traversal import free_indices, substitute, walk
 
 MOST_LISTED = 6  # elements of a vector that are written one by one
 

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from netlang.graph.expression import (
-    Apply,
-    Expr,
-    Read,
-    Reduce,
-    bound_indices,
-    free_indices,
-    fresh,
-    mul,
-    rewrite,
-    substitute,
-)
+from netlang.graph.constructors import mul
+from netlang.graph.expression import Apply, Expr, Read, Reduce
 from netlang.graph.integer import index
+from netlang.graph.traversal import bound_indices, free_indices, fresh, rewrite, substitute
 
 Definition = Callable[[Read], Expr | None]
 

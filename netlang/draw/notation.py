@@ -7,27 +7,13 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from netlang.graph.expression import (
-    ZERO,
-    All,
-    Apply,
-    AtLeastZero,
-    Condition,
-    Const,
-    Expr,
-    IsZero,
-    Read,
-    Select,
-    operands,
-    reads,
-    rename_tensors,
-    rewrite,
-    walk,
-)
+from netlang.graph.constructors import conjuncts
+from netlang.graph.expression import ZERO, Apply, AtLeastZero, Condition, Const, Expr, IsZero, Read, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Floor, Int, Modulo
 from netlang.graph.nodes import Equation, Extern, Node, Random, View
 from netlang.graph.text import expression_text
+from netlang.graph.traversal import operands, reads, rename_tensors, rewrite, walk
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -146,7 +132,7 @@ def is_guard(graph: Graph, e: Select) -> bool:
                 if isinstance(atom, Floor):
                     inside |= {IsZero(Int({(Modulo(atom.value, atom.divisor),): 1})), IsZero(atom.value % atom.divisor)}
                     inside |= {AtLeastZero(atom.value), AtLeastZero(extent * atom.divisor - 1 - atom.value)}
-    parts = e.condition.parts if isinstance(e.condition, All) else (e.condition,)
+    parts = conjuncts(e.condition)
     return bool(parts) and all(part in inside for part in parts)
 
 

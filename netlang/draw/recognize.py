@@ -15,31 +15,16 @@ from netlang.diagnostics import NetlangError
 from netlang.draw.nesting import Definition as Definition_
 from netlang.draw.nesting import instance, nested
 from netlang.draw.signs import row_sign
-from netlang.graph.expression import (
-    Apply,
-    Compare,
-    Condition,
-    Const,
-    Expr,
-    Read,
-    Reduce,
-    Select,
-    apply,
-    integers,
-    mul,
-    parts,
-    power,
-    reads,
-    rename_tensors,
-    select,
-)
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import Module, module_from_text, standard_library
+from netlang.graph.constructors import apply, mul, power, select
+from netlang.graph.expression import Apply, Compare, Condition, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation
+from netlang.graph.traversal import integers, parts, reads, rename_tensors
 from netlang.language.tree import Definition
 from netlang.passes.algebra import cost, expand
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import Module, module_from_text, standard_library
 from netlang.passes.stabilize import stabilize
 
 ARGUMENT = "(x)"  # the tensor of a template, a name that no net can have

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from netlang.graph.expression import rename_tensors
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Node, Random, Scope, View
+from netlang.graph.traversal import rename_tensors
 
 
 @dataclass(frozen=True)

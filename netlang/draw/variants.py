@@ -11,25 +11,13 @@ from dataclasses import replace
 from netlang.draw.occurring import Occurring
 from netlang.draw.recognize import ARGUMENT, Recognizer
 from netlang.graph import integer
-from netlang.graph.expression import (
-    ONE,
-    TRUE,
-    Apply,
-    Expr,
-    Read,
-    Select,
-    fresh,
-    mul,
-    reads,
-    rewrite,
-    rewrite_condition,
-    select,
-    walk,
-)
+from netlang.graph.constructors import mul, select
+from netlang.graph.expression import ONE, TRUE, Apply, Expr, Read, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index
 from netlang.graph.nodes import Equation, Node, Origin, Param
 from netlang.graph.scalars import SCALARS
+from netlang.graph.traversal import fresh, reads, rewrite, rewrite_condition, walk
 from netlang.passes.stabilize import stabilize
 
 

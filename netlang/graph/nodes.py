@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import Expr, operands
+from netlang.graph.expression import Expr
 from netlang.graph.integer import Index, Int, index
+from netlang.graph.traversal import operands
 
 BATCH = "batch"  # the reserved index over the examples of a batch, and the run-time size of its range
 

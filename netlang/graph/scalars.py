@@ -10,22 +10,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from netlang.graph.expression import (
-    ONE,
-    ZERO,
-    Apply,
-    Compare,
-    Condition,
-    Const,
-    Expr,
-    apply,
-    const,
-    mul,
-    neg,
-    power,
-    select,
-    sub,
-)
+from netlang.graph.constructors import apply, const, mul, neg, power, select, sub
+from netlang.graph.expression import ONE, ZERO, Apply, Compare, Condition, Const, Expr
 
 Derivative = Callable[[tuple[Expr, ...], Expr], tuple[Expr, ...]]
 

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from netlang.diagnostics import InternalError
-from netlang.graph.expression import (
-    Apply,
-    Condition,
-    Expr,
-    Read,
-    Reduce,
-    integers,
-    parts,
-)
+from netlang.graph.expression import Apply, Condition, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Fetch, Int, product
 from netlang.graph.nodes import Equation, Node, View
 from netlang.graph.scalars import SCALARS
+from netlang.graph.traversal import integers, parts
 
 
 def verify(graph: Graph, after: str) -> None:

@@ -1,10 +1,17 @@
 """From text to syntax tree and back: the parser, the tree, the formatter."""
 
 from netlang.diagnostics import Source
-from netlang.language.notation import expression_text
+from netlang.language import tree
 from netlang.language.parser import Entry, decode, index_definitions, parse, parse_definition
 
 __all__ = ["Entry", "decode", "expression_text", "format", "index_definitions", "parse", "parse_definition"]
+
+
+def expression_text(expression: tree.Expression) -> str:
+    """The canonical text of an expression, on one line."""
+    from netlang.language import notation
+
+    return notation.expression_text(expression)
 
 
 def format(source: Source) -> str:

@@ -14,7 +14,6 @@ from netlang.diagnostics import NetlangError, Span, fail
 from netlang.language import tree
 from netlang.language.expressions import ExpressionBuilder
 from netlang.language.layout import BLOCKS, DEPTH, Token, too_deep
-from netlang.language.slips import misplaced
 
 # What may stand in the body of each kind of definition.
 _PURE = {"Assign", "Equation", "Require", "Return", "For"}
@@ -242,6 +241,8 @@ class Builder(ExpressionBuilder):
             statement = pending.pop()
             word = getattr(statement, "kind", type(statement).__name__)
             if word not in allowed:
+                from netlang.language.slips import misplaced  # only a text with a slip needs it
+
                 raise NetlangError(misplaced(word, kind, statement.span))
             if isinstance(statement, tree.For):
                 pending.extend(statement.body)
@@ -259,10 +260,9 @@ class Builder(ExpressionBuilder):
 
 
 def _parts(node: tree.Tree) -> Iterator[tree.Tree]:
-    """The nodes directly under a node."""
+    """The nodes directly under a node; of an argument its value."""
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
-        if isinstance(value, tree.Tree):
-            yield value
-        elif isinstance(value, tuple):
-            yield from (part for part in value if isinstance(part, tree.Tree))
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, tree.Tree):
+                yield part.value if isinstance(part, tree.Argument) else part

@@ -55,9 +55,7 @@ _COLUMNS: tuple[tuple[str, _Member], ...] = (
 def _row(line: Line) -> _Row:
     marks = [0, *(k for k, piece in enumerate(line.pieces) if piece.column), len(line.pieces)]
     parts = [
-        (line.pieces[first].column, joined(line.pieces[first:last]))
-        for first, last in pairwise(marks)
-        if first < last
+        (line.pieces[first].column, joined(line.pieces[first:last])) for first, last in pairwise(marks) if first < last
     ]
     if line.comment:
         parts.append((_COMMENT, line.comment))

@@ -30,17 +30,19 @@ class Line:
 def fold(pieces: Sequence[Piece], comments: Sequence[Comment], source: str, indent: int, step: int = 4) -> list[Line]:
     """The lines of a statement with the comments in it; a line with nothing to stand under is indented by `step` more.
 
-    A comment at the end of a line ends one here; one on its own line stays on its own line. Where a line that results
-    would be written differently the next time, as its breaks are the author's then, that is done at once.
+    A comment at the end of a line ends one here, and one on its own line stays on its own line; a statement with a
+    comment inside keeps all the breaks that the author has. Where a line that results would be written differently the
+    next time, as its breaks are the author's then, that is done at once.
     """
     above, after = _placed(pieces, comments)
     breaks = _author_breaks(pieces, source)
     must = {k for k in range(1, len(pieces)) if k in above or k in after or pieces[k].forced}
     folder = _Folder(pieces, indent, step)
-    starts = folder.starts(must | {k for k in breaks if pieces[k].kept}, breaks)
+    commented = bool(above) or any(k < len(pieces) for k in after)
+    starts: set[int] = set()
     while starts != breaks:
-        breaks = starts
-        starts = folder.starts(must | {k for k in breaks if pieces[k].kept}, breaks)
+        breaks = starts or breaks
+        starts = folder.starts(must | {k for k in breaks if pieces[k].kept or commented}, breaks)
     lines: list[Line] = []
     for start, end in pairwise([*sorted(starts), len(pieces)]):
         margin = folder.margin(start)

@@ -3,9 +3,9 @@
 - A level is indented by four spaces. One blank line stands between definitions (none has to between definitions in one
   line); inside them the author's are kept, as one.
 - A line has up to 120 characters. Outside brackets, a break before `->`, `if`, `else`, `when`, `over` or `with` is the
-  author's to choose; any other stays only where the line would be too long without it.
-- A line that is too long is broken at the best place there is: after a comma, before a `->`, after the `=` (where more
-  than one call follows), before an `else`, an operator of a sum, one of a product; and outside brackets and lists first.
+  author's to choose; any other stays only where the line would be too long without it, or where a comment is inside.
+- A line that is too long is broken outside brackets and lists first, and there at the best place: after a comma, before
+  a `->`, after the `=` (where more than one call follows), before an `else`, an operator of a sum, one of a product.
 - A stage on a new line stands under the first `->` of its pipeline, what is in brackets or in a list under the first
   thing there, and all else is indented by four. What has to start beyond column 60 for that is indented by four too.
 - In consecutive lines, what follows the keyword stands in one column, and so do the `~` of lines that declare one

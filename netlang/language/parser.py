@@ -6,7 +6,6 @@ import re
 from typing import Any, NamedTuple
 
 from netlang.diagnostics import Diagnostic, NetlangError, Source, Span, fail
-from netlang.language import slips
 from netlang.language.builder import Builder
 from netlang.language.layout import DEFINITIONS, DEPTH, Token, comments, tokens, too_deep
 from netlang.language.tables import Table, table
@@ -125,6 +124,8 @@ def _check_lead(source: Source, end: int) -> None:
     at = lead.end() if lead else 0
     if at >= end:
         return
+    from netlang.language import slips  # only a text with a slip needs them
+
     stray = next(tokens(source, at, end))
     slip = slips.Slip(source, (), stray, frozenset())
     raise NetlangError(slips.explain(slip))
@@ -172,6 +173,8 @@ def _bound(grammar: Table, builder: Builder) -> list[tuple[str, int, Any]]:
 
 def _explain(source: Source, start: int, end: int, token: Token, stack: list[int]) -> Diagnostic:
     """The diagnostic for the token that the automaton refused. A bracket that is never closed is the likelier cause."""
+    from netlang.language import slips
+
     before: list[Token] = []
     try:
         reached = False

@@ -1,18 +1,18 @@
 """The parse table: Lark compiles `grammar/netlang.lark` into one, and a JSON copy of it is kept in the user's cache.
 
 Building the table takes Lark about 60 ms, reading it back 3 ms, and a command is to answer in a third of a second. The
-copy is plain data under a name with the hash of the grammar, so it is never stale, and whatever is wrong with it
-(absent, torn, not writable) only means that the table is built again.
+copy is plain data and says what it was made from, so it is never stale, and whatever is wrong with it (absent, torn,
+not writable) only means that the table is built again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import sys
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,15 +41,15 @@ class Table:
 def table() -> Table:
     """The table of the grammar that comes with this package."""
     grammar = _grammar_text()
-    key = hashlib.sha256(f"{_FORMAT}\n{grammar}".encode()).hexdigest()[:24]
+    made_from = f"{_FORMAT}\n{grammar}"
     try:
-        path = _cache_folder() / f"grammar-{key}.json"
+        path = _cache_folder() / f"grammar-{zlib.crc32(made_from.encode()):08x}.json"
     except RuntimeError:  # a user without a home
         return _compile(grammar)
-    found = _read(path)
+    found = _read(path, made_from)
     if found is None:
         found = _compile(grammar)
-        _write(path, found)
+        _write(path, found, made_from)
     return found
 
 
@@ -111,17 +111,19 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netlang"
 
 
-def _read(path: Path) -> Table | None:
+def _read(path: Path, made_from: str) -> Table | None:
     try:
         data = json.loads(path.read_bytes())
+        if data["made_from"] != made_from:
+            return None
         rules = tuple((str(made), int(length), method) for made, length, method in data["rules"])
         return Table(tuple(data["actions"]), tuple(data["gotos"]), rules, int(data["start"]), int(data["end"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write(path: Path, found: Table) -> None:
-    data = dataclasses.asdict(found)
+def _write(path: Path, found: Table, made_from: str) -> None:
+    data = {"made_from": made_from, **dataclasses.asdict(found)}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

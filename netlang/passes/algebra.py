@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from netlang.graph.constructors import add, const, mul, neg, power, select, sub
 from netlang.graph.expression import (
     ONE,
     ZERO,
@@ -23,17 +24,8 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    add,
-    const,
-    mul,
-    neg,
-    parts,
-    power,
-    rewrite,
-    select,
-    sub,
-    walk,
 )
+from netlang.graph.traversal import parts, rewrite, walk
 
 _MOST_TERMS = 24  # of a sum that is multiplied out
 _LARGEST = 100.0  # the cost up to which other forms are looked for: their number grows with the square

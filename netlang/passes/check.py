@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netlang.diagnostics import Diagnostic, NetlangError, listing, nearest
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import Module, choose_net, load_module
+from netlang.elaboration.recipe import read_recipe
+from netlang.elaboration.unused import same_statement, unused_names
+from netlang.elaboration.values import Value
 from netlang.language import tree
-from netlang.passes.elaborate import elaborate
 from netlang.passes.lift import lift
 from netlang.passes.lint import lint
-from netlang.passes.modules import Module, choose_net, load_module
-from netlang.passes.recipe import read_recipe
-from netlang.passes.unused import same_statement, unused_names
-from netlang.passes.values import Value
 
 
 def check(path: str, net: str | None = None, arguments: Mapping[str, Value] | None = None) -> list[Diagnostic]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from math import prod
 
 from netlang.diagnostics import fail
-from netlang.graph.expression import All, Apply, Expr, IsZero, Read, Reduce, Select, walk
+from netlang.graph.constructors import conjuncts
+from netlang.graph.expression import Apply, Expr, IsZero, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Modulo, Size
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope
+from netlang.graph.traversal import walk
 from netlang.passes.receptive import Fields, receptive_fields
 
 FLOAT32 = 4  # bytes
@@ -157,8 +159,8 @@ def multiply_adds(node: Node, sizes: Mapping[str, int]) -> int:
 def _divisors(e: Expr) -> list[int]:
     """The divisors of the remainders that guards want to be zero."""
     guards = (part.condition for part in walk(e) if isinstance(part, Select) and not _read_factors(part.otherwise))
-    conjuncts = {c for guard in guards for c in (guard.parts if isinstance(guard, All) else (guard,))}
-    atoms = {atom for c in conjuncts if isinstance(c, IsZero) for atom in c.value.atoms() if len(c.value.terms) == 1}
+    facts = {c for guard in guards for c in conjuncts(guard)}
+    atoms = {atom for c in facts if isinstance(c, IsZero) for atom in c.value.atoms() if len(c.value.terms) == 1}
     return [atom.divisor for atom in atoms if isinstance(atom, Modulo)]
 
 

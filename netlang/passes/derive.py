@@ -17,27 +17,13 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from netlang.diagnostics import InternalError, fail, nearest
-from netlang.graph.expression import (
-    ONE,
-    ZERO,
-    Expr,
-    Read,
-    Reduce,
-    add,
-    every,
-    fresh,
-    is_zero,
-    mul,
-    read,
-    reads,
-    reduce,
-    select,
-    substitute,
-)
-from netlang.graph.expression import replace as exchange
+from netlang.graph.constructors import add, every, is_zero, mul, read, reduce, select
+from netlang.graph.expression import ONE, ZERO, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, product
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, View
+from netlang.graph.traversal import fresh, reads, substitute
+from netlang.graph.traversal import replace as exchange
 from netlang.passes.invert import collapse, invert, place_in
 from netlang.passes.partials import partials, real_reads
 

@@ -10,33 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from netlang.graph.expression import (
-    TRUE,
-    ZERO,
-    Apply,
-    Expr,
-    Read,
-    Reduce,
-    Select,
-    add,
-    apply,
-    const,
-    free_indices,
-    fresh,
-    integers,
-    mul,
-    neg,
-    reads,
-    rewrite,
-    select,
-    substitute,
-    walk,
-    whole,
-    within,
-)
+from netlang.graph.constructors import add, apply, const, mul, neg, select, whole, within
+from netlang.graph.expression import TRUE, ZERO, Apply, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Fetch, Int, index, product
 from netlang.graph.nodes import Equation, Node
+from netlang.graph.traversal import free_indices, fresh, integers, reads, rewrite, substitute, walk
 from netlang.passes.share import canonical, is_expensive
 from netlang.passes.simplify import simplify
 

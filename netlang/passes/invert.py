@@ -10,24 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from netlang.graph.expression import (
-    ZERO,
-    All,
-    Condition,
-    Expr,
-    IsZero,
-    Select,
-    at_least_zero,
-    decide,
-    every,
-    fresh,
-    is_zero,
-    rewrite,
-    rewrite_condition,
-    select,
-    substitute,
-)
+from netlang.graph.constructors import at_least_zero, conjuncts, decide, every, is_zero, select
+from netlang.graph.expression import ZERO, Condition, Expr, IsZero, Select
 from netlang.graph.integer import Floor, Index, Int, Modulo, index, integer, is_nonnegative, reduce_ranges
+from netlang.graph.traversal import fresh, rewrite, rewrite_condition, substitute
 
 # for the choice between two indices to eliminate only: the longer range is eliminated, and a range that is known at run
 # time only is taken to be long
@@ -222,7 +208,7 @@ def collapse(ranges: Mapping[str, Int], body: Expr, outer: Mapping[str, Int]) ->
         equality, name, c = found
         extent = left.pop(name)
         _, value = _isolated(equality.value, name, c)
-        conditions = [p for p in _conjuncts(body.condition) if p != equality]
+        conditions = [p for p in conjuncts(body.condition) if p != equality]
         conditions += [at_least_zero(value), at_least_zero(extent - 1 - value)]
         if abs(c) != 1:
             conditions.append(is_zero((equality.value - c * index(name)) % abs(c)))
@@ -235,16 +221,12 @@ def _fixed(condition: Condition, ranges: Mapping[str, Int]) -> tuple[IsZero, str
     """An equality that fixes an index of the ranges, the longest first, with that index and its coefficient."""
     found = [
         (part, name, part.value.coefficient(Index(name)))
-        for part in _conjuncts(condition)
+        for part in conjuncts(condition)
         if isinstance(part, IsZero)
         for name in ranges
         if part.value.is_linear_in(name)
     ]
     return max(found, key=lambda f: (abs(f[2]) == 1, _weight(ranges[f[1]])), default=None)
-
-
-def _conjuncts(condition: Condition) -> tuple[Condition, ...]:
-    return condition.parts if isinstance(condition, All) else (condition,)
 
 
 def within_ranges(body: Expr, extents: Mapping[str, Int]) -> Expr:

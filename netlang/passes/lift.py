@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from netlang.diagnostics import fail
 from netlang.graph.expression import Expr, Read, Reduce
-from netlang.graph.expression import rewrite as rewrite_expression
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Fetch, Int, fetch, size
 from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, Random, View, batch_index
+from netlang.graph.traversal import rewrite as rewrite_expression
 
 
 def lift(graph: Graph) -> Graph:

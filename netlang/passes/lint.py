@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from netlang.diagnostics import Diagnostic, Span, Warnings
-from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, walk
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Input, Node, Param, Scope, State, View
+from netlang.graph.traversal import walk
 
 
 def lint(inference: Graph, training: Graph) -> tuple[Diagnostic, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from netlang.diagnostics import fail, nearest
-from netlang.graph.expression import Expr, add, fresh, mul, power, read, reduce, whole
+from netlang.graph.constructors import add, mul, power, read, reduce, whole
+from netlang.graph.expression import Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import size
 from netlang.graph.nodes import BATCH, Equation, Node, Origin, batch_index
+from netlang.graph.traversal import fresh
 
 NAME = "objective"  # of the single objective, where the training section names no others
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, add, const, div, mul, power, read
+from netlang.elaboration.arithmetic import to_tensor
+from netlang.elaboration.elaborator import Elaborator
+from netlang.elaboration.frame import Frame
+from netlang.elaboration.modules import Module
+from netlang.elaboration.recipe import Applied, Goal, Recipe
+from netlang.elaboration.values import Tensor, Value, node_tensor
+from netlang.graph.constructors import add, const, div, mul, power, read
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index
 from netlang.graph.nodes import Input, Origin, Param
 from netlang.language import tree
-from netlang.passes.arithmetic import to_tensor
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import Elaborator
-from netlang.passes.frame import Frame
-from netlang.passes.modules import Module
 from netlang.passes.objective import objective
-from netlang.passes.recipe import Applied, Goal, Recipe
-from netlang.passes.values import Tensor, Value, node_tensor
 
 CLOCK = ("step", "epoch", "steps", "epochs")  # scalars that the training loop gives
 
@@ -127,7 +128,8 @@ def chosen(graph: Graph, names: Sequence[tree.Name]) -> list[Param]:
     """The parameters that are named, or that belong to a named instance."""
     found: dict[str, Param] = {}
     for name in names:
-        matching = [p for p in graph.params if p.name == name.id or p.name.startswith(f"{name.id}.")]
+        inside = (f"{name.id}.", f"{name.id}[")  # of an instance; of those that the rounds of a `for` name
+        matching = [p for p in graph.params if p.name == name.id or p.name.startswith(inside)]
         if not matching:
             owners = {p.name.rsplit(".", 1)[0] for p in graph.params}
             known = [*(p.name for p in graph.params), *owners]
@@ -168,6 +170,13 @@ class _Updates:
     def update(self, param: Param, gradient: Tensor, rate: Tensor | None) -> None:
         optimizer = self.goal.optimizer
         definition = optimizer.definition
+        if len(definition.parameters) < 2:
+            fail(
+                "missing-argument",
+                f"`{definition.name.id}` needs a weight and its gradient as its first arguments",
+                definition.name.span,
+                help=f"write `optimizer {definition.name.id}(w, g, lr=0.01):`",
+            )
         weight, slope = (p.name for p in definition.parameters[:2])
         frame = Frame(
             self.module.home(definition), "optimizer", definition.name.id, param.name, f"{param.name}.optimizer", False
@@ -182,6 +191,13 @@ class _Updates:
             if rate is not None:
                 frame.names["lr"] = rate
             self.elaborator.body(definition.body, frame)
+            if param.name not in self.builder.updates:
+                fail(
+                    "missing-return",
+                    f"`{definition.name.id}` never gives `{weight}` its next value",
+                    definition.name.span,
+                    help=f"end it with `{weight} <- ...`",
+                )
 
     def rate(self, optimizer: Applied) -> Tensor | None:
         """The learning rate under the schedule, as a scalar node; None without a schedule."""

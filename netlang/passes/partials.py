@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from netlang.graph.expression import ONE, ZERO, Apply, Const, Expr, Read, Select, add, mul, negate, select
+from netlang.graph.constructors import add, mul, negate, select
+from netlang.graph.expression import ONE, ZERO, Apply, Const, Expr, Read, Select
 from netlang.graph.scalars import SCALARS
 
 

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from netlang.graph.expression import Read, Reduce, integers, walk
+from netlang.graph.expression import Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Fetch, Floor, Index, Int, integer
 from netlang.graph.nodes import Equation, Extern, Input, View
+from netlang.graph.traversal import integers, walk
 
 
 @dataclass(frozen=True)

@@ -10,27 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import cast
 
-from netlang.graph.expression import (
-    Apply,
-    Compare,
-    Condition,
-    Const,
-    Expr,
-    Read,
-    Reduce,
-    Select,
-    integers,
-    mul,
-    parts,
-    reads,
-    rename_tensors,
-    rewrite,
-    substitute,
-    walk,
-)
+from netlang.graph.constructors import mul
+from netlang.graph.expression import Apply, Compare, Condition, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation, Extern, Node, Random, View
+from netlang.graph.traversal import integers, parts, reads, rename_tensors, rewrite, substitute, walk
 
 _CHEAP = ("add", "mul", "pow", "max", "min", "abs", "sign", "floor", "constant")
 

@@ -12,11 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
+from netlang.graph.constructors import (
+    add,
+    apply,
+    at_least_zero,
+    conjuncts,
+    const,
+    decide,
+    every,
+    mul,
+    negate,
+    select,
+    whole,
+)
 from netlang.graph.expression import (
     FALSE,
     TRUE,
     ZERO,
-    All,
     Apply,
     AtLeastZero,
     Condition,
@@ -26,27 +38,12 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    add,
-    apply,
-    at_least_zero,
-    const,
-    decide,
-    every,
-    free_indices,
-    mul,
-    negate,
-    reads,
-    rewrite,
-    rewrite_condition,
-    select,
-    substitute,
-    walk,
-    whole,
 )
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, integer, product, reduce_ranges
 from netlang.graph.nodes import Equation, Node, View
 from netlang.graph.scalars import SCALARS
+from netlang.graph.traversal import free_indices, reads, rewrite, rewrite_condition, substitute, walk
 from netlang.passes.algebra import cost, rational
 from netlang.passes.invert import collapse
 from netlang.passes.share import is_expensive
@@ -141,8 +138,8 @@ class _Simplifier:
                 return self.expr(e.then, known)
             if condition == FALSE:
                 return self.expr(e.otherwise, known)
-            then = self.expr(e.then, (*known, *_conjuncts(condition)))
-            otherwise = self.expr(e.otherwise, (*known, *_conjuncts(negate(condition))))
+            then = self.expr(e.then, (*known, *conjuncts(condition)))
+            otherwise = self.expr(e.otherwise, (*known, *conjuncts(negate(condition))))
             return select(condition, then, otherwise)
         if isinstance(e, Read):
             return Read(e.tensor, tuple(self._int(i) for i in e.indices))
@@ -155,14 +152,14 @@ class _Simplifier:
 
     def _condition(self, condition: Condition, known: Sequence[Condition]) -> Condition:
         condition = rewrite_condition(condition, lambda e: self._apply(e) if isinstance(e, Apply) else None, self._int)
-        conjuncts = [p for p in _conjuncts(decide(condition, self.extents)) if not self._follows(p, known)]
-        if any(negate(p) in known for p in conjuncts):
+        kept = [p for p in conjuncts(decide(condition, self.extents)) if not self._follows(p, known)]
+        if any(negate(p) in known for p in kept):
             return FALSE
-        for part in tuple(conjuncts):
-            others = [p for p in conjuncts if p is not part]
+        for part in tuple(kept):
+            others = [p for p in kept if p is not part]
             if self._follows(part, others):
-                conjuncts = others
-        return every(conjuncts)
+                kept = others
+        return every(kept)
 
     def _follows(self, condition: Condition, known: Sequence[Condition]) -> bool:
         if condition in known:
@@ -188,10 +185,6 @@ class _Simplifier:
         if e.op == "add":
             return _merged_guards(e)
         return _folded(e)
-
-
-def _conjuncts(condition: Condition) -> tuple[Condition, ...]:
-    return condition.parts if isinstance(condition, All) else (condition,)
 
 
 def _folded(e: Apply) -> Expr:

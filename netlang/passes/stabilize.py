@@ -19,28 +19,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from netlang.graph.expression import (
-    ONE,
-    Apply,
-    Const,
-    Expr,
-    Read,
-    Reduce,
-    Select,
-    add,
-    const,
-    fresh,
-    mul,
-    neg,
-    power,
-    rewrite,
-    select,
-    sub,
-    substitute,
-    walk,
-)
+from netlang.graph.constructors import add, const, mul, neg, power, select, sub
+from netlang.graph.expression import ONE, Apply, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Node
+from netlang.graph.traversal import fresh, rewrite, substitute, walk
 from netlang.passes.share import canonical
 
 _MINUS_ONE = const(-1)

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from netlang.diagnostics import fail, listing, nearest
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import Module, choose_net, load_module
+from netlang.elaboration.recipe import Recipe, read_recipe
+from netlang.elaboration.values import Value
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input
 from netlang.language.tree import Definition
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import Module, choose_net, load_module
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.objective import objective
 from netlang.passes.optimize import add_objectives, add_updates
 from netlang.passes.pipeline import PASSES, Pass, Trace, run_passes
 from netlang.passes.prune import prune
-from netlang.passes.recipe import Recipe, read_recipe
-from netlang.passes.values import Value
 
 PREPARE = tuple(p for p in PASSES if p.name in ("lift", "stabilize"))  # before anything is derived
 FINISH = tuple(p for p in PASSES if p.name in ("simplify", "hoist", "share", "prune"))  # when everything is there
@@ -151,8 +151,27 @@ class Model:
 
 
 def load_model(
-    path: str, net: str | None = None, arguments: Mapping[str, Value] | None = None, module: Module | None = None
+    path: str, net: str | None = None, arguments: Mapping[str, object] | None = None, module: Module | None = None
 ) -> Model:
-    """The model of a `.net` file. `net` names one where the file has several."""
+    """The model of a `.net` file. `net` names one where the file has several.
+
+    `arguments` are numbers, truth values, texts, and lists, tuples or arrays of these.
+    """
     module = module or load_module(path)
-    return Model(module, choose_net(module, net), dict(arguments or {}))
+    given = {name: _plain(value, name) for name, value in (arguments or {}).items()}
+    return Model(module, choose_net(module, net), given)
+
+
+def _plain(value: object, name: str) -> Value:
+    """An argument from Python as a value of the language."""
+    if hasattr(value, "tolist"):  # an array or a number of NumPy
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item, name) for item in value]
+    if not isinstance(value, bool | int | float | str):
+        fail(
+            "bad-value",
+            f"the argument `{name}` cannot be a `{type(value).__name__}`",
+            help="give a number, a truth value, a text or a list",
+        )
+    return value

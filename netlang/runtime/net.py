@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,7 +126,9 @@ class Net:
         roots = (target, *(graph.gradients[n] for n in names))
         values, single = self._run(key, graph, roots, inputs)
         adjoints = {n: graph[graph.gradients[n]] for n in names}
-        grads = {n: values[a.name][0] if single and per_example(a) else values[a.name] for n, a in adjoints.items()}
+        grads = {n: values[a.name] for n, a in adjoints.items()}
+        grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
+        grads = {n: g[0] if single and per_example(adjoints[n]) else g for n, g in grads.items()}
         return float(values[target]), grads
 
     def step(self, **inputs: npt.ArrayLike) -> float:
@@ -165,10 +167,12 @@ class Net:
     def summary(self, format: str = "text") -> Any:
         """The table of layers with shapes, parameters and multiply-adds; `format="json"` gives a dictionary."""
         from netlang.draw.tables import cost_json, cost_table
-        from netlang.passes.cost import cost
+        from netlang.passes.cost import Cost, cost
 
-        counted = cost(self.graph)
-        return cost_json(counted) if format == "json" else cost_table(counted)
+        forms: dict[str, Callable[[Cost], Any]] = {"text": cost_table, "json": cost_json}
+        if format not in forms:
+            fail("unknown-format", f"there is no format `{format}` of a summary", help=f"there are {listing(forms)}")
+        return forms[format](cost(self.graph))
 
     def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers") -> str:
         """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot)."""

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from netlang.diagnostics import fail
+from netlang.diagnostics import fail, listing, nearest
 from netlang.runtime.data import Array, Dataset
 
 __all__ = ["Minibatches", "Normalization", "Split", "permutation"]
@@ -175,13 +175,20 @@ class Moments:
 
     def apply(self, array: Array) -> Array:
         """`(array - mean) / scale` for an array `[examples, ...]` of floats, in its dtype."""
+        normalized: Array = (array - self._along(self.mean, array)) / self._along(self.scale, array)
+        return normalized
+
+    def adjoint(self, gradient: Array) -> Array:
+        """The gradient by an array, from that by the normalized one."""
+        pulled: Array = gradient / self._along(self.scale, gradient)
+        return pulled
+
+    def _along(self, values: tuple[float, ...], array: Array) -> Array:
+        """One value for each place of the axis, in the rank and dtype of an array."""
         shape = [1] * array.ndim
         if self.axis is not None:
-            shape[self.axis + 1] = len(self.mean)
-        mean = np.array(self.mean, dtype=array.dtype).reshape(shape)
-        scale = np.array(self.scale, dtype=array.dtype).reshape(shape)
-        normalized: Array = (array - mean) / scale
-        return normalized
+            shape[self.axis + 1] = len(values)
+        return np.array(values, dtype=array.dtype).reshape(shape)
 
     @classmethod
     def from_json(cls, document: Json) -> Self:
@@ -215,6 +222,12 @@ class Normalization:
         The variance is that of the data (divided by the number of values, not one less).
         """
         for name in names:
+            if name not in data:
+                fail(
+                    "bad-normalization",
+                    f"there is no `{name}` to normalize",
+                    help=nearest(name, list(data)) or f"there are {listing(data)}",
+                )
             if data[name].dtype.kind != "f":
                 fail(
                     "bad-normalization",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.passes.modules import Library, Module, choose_net, load_module, standard_library
-from netlang.passes.values import Value
+from netlang.elaboration.modules import Library, Module, choose_net, load_module, standard_library
+from netlang.elaboration.values import Value
 from netlang.runtime.artifact import read_artifact, write_artifact
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization

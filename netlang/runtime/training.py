@@ -108,6 +108,8 @@ def fit(
     training, held = examples_of(net, data, validation, columns)
     if normalize is None:
         normalize = recipe.normalize
+    elif isinstance(normalize, str):
+        normalize = [normalize]
     if not resume:
         net.begin()
     if normalize and (not resume or not net.normalization.moments):

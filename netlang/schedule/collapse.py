@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from netlang.graph.expression import Read, fresh, integers, rewrite, rewrite_condition, walk
+from netlang.graph.expression import Read
 from netlang.graph.integer import ONE, ZERO, Fetch, Int, index
+from netlang.graph.traversal import fresh, integers, rewrite, rewrite_condition, walk
 from netlang.schedule.program import (
     Extreme,
     Guard,

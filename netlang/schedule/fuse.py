@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netlang.graph.expression import Read, Reduce, integers, substitute, walk
+from netlang.graph.expression import Read, Reduce
 from netlang.graph.integer import Fetch, Int, index
 from netlang.graph.nodes import Equation
+from netlang.graph.traversal import integers, substitute, walk
 from netlang.schedule.order import Group, loop_order
 from netlang.schedule.program import Tensor
 

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from netlang.graph.expression import (
-    TRUE,
-    Condition,
-    Const,
-    Expr,
-    Read,
-    Reduce,
-    Select,
-    Whole,
-    every,
-    free_indices,
-    operands,
-    rewrite,
-    walk,
-)
+from netlang.graph.constructors import every
+from netlang.graph.expression import TRUE, Condition, Const, Expr, Read, Reduce, Select, Whole
 from netlang.graph.integer import ZERO, Atom, Fetch, Int, index
 from netlang.graph.nodes import Equation
+from netlang.graph.traversal import free_indices, operands, rewrite, walk
 from netlang.schedule.order import NEUTRAL, Group, Order, Ranges, interval, loop_order, split_guard
 from netlang.schedule.program import (
     Assign,

@@ -6,22 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from netlang.graph.expression import (
-    All,
-    Apply,
-    AtLeastZero,
-    Condition,
-    Const,
-    Expr,
-    IsZero,
-    Read,
-    Reduce,
-    Select,
-    free_indices,
-    walk,
-)
+from netlang.graph.constructors import conjuncts
+from netlang.graph.expression import Apply, AtLeastZero, Condition, Const, Expr, IsZero, Read, Reduce, Select
 from netlang.graph.integer import Index, Int, index
 from netlang.graph.nodes import Equation
+from netlang.graph.traversal import free_indices, walk
 from netlang.schedule.program import Contraction, Tensor
 
 NEUTRAL = {"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf, "argmax": -math.inf, "argmin": math.inf}
@@ -64,7 +53,7 @@ def split_guard(reduction: Reduce) -> tuple[list[Condition], Expr]:
     """The conditions outside which a place adds nothing to the reduction, and what it adds inside them."""
     body = reduction.body
     if isinstance(body, Select) and body.otherwise == Const(NEUTRAL[reduction.op]):
-        parts = body.condition.parts if isinstance(body.condition, All) else (body.condition,)
+        parts = conjuncts(body.condition)
         return list(parts), body.then
     return [], body
 

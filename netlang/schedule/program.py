@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from netlang.graph.expression import Condition, Expr, Read, integers, walk
+from netlang.graph.expression import Condition, Expr, Read
 from netlang.graph.integer import ZERO, Fetch, Int, product
 from netlang.graph.nodes import Origin
+from netlang.graph.traversal import integers, walk
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from netlang.graph.expression import Read, Reduce, walk
-from netlang.graph.expression import integers as integers_of
+from netlang.graph.expression import Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Int, Size, index
 from netlang.graph.nodes import Equation, Node, Origin, Random
 from netlang.graph.recurrence import Loop as TimeLoop
 from netlang.graph.text import node_text
+from netlang.graph.traversal import integers as integers_of
+from netlang.graph.traversal import walk
 from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
 from netlang.schedule.fuse import fuse, tensor_reads

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from netlang.graph.expression import Condition, Expr, Read, rewrite, rewrite_condition
+from netlang.graph.expression import Condition, Expr, Read
 from netlang.graph.integer import Int
 from netlang.graph.nodes import Origin
 from netlang.graph.text import condition_text, expression_text, shape_text
+from netlang.graph.traversal import rewrite, rewrite_condition
 from netlang.schedule.program import (
     Assign,
     Buffer,

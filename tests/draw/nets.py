@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netlang.graph.expression import (
-    Apply,
-    Expr,
-    Read,
-    Reduce,
-    add,
-    apply,
-    const,
-    div,
-    every,
-    mul,
-    neg,
-    power,
-    read,
-    select,
-    sub,
-    within,
-)
+from netlang.graph.constructors import add, apply, const, div, every, mul, neg, power, read, select, sub, within
+from netlang.graph.expression import Apply, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer
 from netlang.graph.nodes import Equation, Input, Node, Origin, Param, Scope, View

@@ -10,8 +10,8 @@ from netlang.diagnostics import NetlangError
 from netlang.draw.derivation import derivation
 from netlang.draw.derivation_text import derivation_text
 from netlang.draw.formula_text import formula_text
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import load_module, module_from_text
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import load_module, module_from_text
 
 SOFTMAX = "net N:\n    input s[5]\n    target y: class(5)\n    loss cross_entropy(s, y)\n"
 BINARY = "net N:\n    input s\n    target y\n    p = sigmoid(s)\n    loss binary_cross_entropy(p, y)\n"

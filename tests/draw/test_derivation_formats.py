@@ -12,8 +12,8 @@ from netlang.diagnostics import NetlangError
 from netlang.draw.derivation import derivation
 from netlang.draw.derivation_html import derivation_html
 from netlang.draw.formats import write_derivation
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import load_module, module_from_text
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import load_module, module_from_text
 
 NETS = ("three_layer", "norm_squared", "lenet5", "xor", "svm_classifier")
 CORE = {

@@ -9,10 +9,10 @@ from netlang.draw.adjoints import Adjoints
 from netlang.draw.derivation import derivation
 from netlang.draw.formula_text import formula_text
 from netlang.draw.recognize import Templates
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import load_module, module_from_text, standard_library
 from netlang.graph.nodes import Input, Param, Random, State
 from netlang.passes.derive import PREFIX
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import load_module, module_from_text, standard_library
 from netlang.targets.reference import evaluate
 from tests.draw.formula_values import Reader
 

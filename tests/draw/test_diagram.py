@@ -14,12 +14,12 @@ from netlang.draw.diagram import VIEWS, draw
 from netlang.draw.dot import Dot, escape, font, lines, quote
 from netlang.draw.kinds import kind, learned
 from netlang.draw.notation import equation_label, number_label, wrap
-from netlang.graph.expression import const, mul, read
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import module_from_text
+from netlang.graph.constructors import const, mul, read
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import elaborate
-from netlang.passes.modules import module_from_text
 from tests.draw import nets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -14,7 +14,8 @@ from netlang.draw.circuit import circuit, operation_label
 from netlang.draw.diagram import draw
 from netlang.draw.explode import explode
 from netlang.draw.values import read_values
-from netlang.graph.expression import Apply, Expr, add, const, div, mul, neg, power, read, sub
+from netlang.graph.constructors import add, const, div, mul, neg, power, read, sub
+from netlang.graph.expression import Apply, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import integer
 from netlang.graph.verify import verify

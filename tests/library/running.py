@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import module_from_text
+from netlang.elaboration.recipe import read_recipe
 from netlang.graph.graph import Graph
-from netlang.passes.elaborate import elaborate
 from netlang.passes.lift import lift
-from netlang.passes.modules import module_from_text
 from netlang.passes.optimize import add_objectives, add_updates
-from netlang.passes.recipe import read_recipe
 from netlang.passes.stabilize import stabilize
 from netlang.targets.reference import evaluate
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from netlang.elaboration.modules import standard_library
 from netlang.language.tree import Boolean, Definition, Name, Parameter, Rest
-from netlang.passes.modules import standard_library
 
 BATCH = 3
 

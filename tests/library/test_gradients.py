@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netlang.passes.elaborate import elaborate
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import module_from_text
 from netlang.passes.lift import lift
-from netlang.passes.modules import module_from_text
 from netlang.passes.objective import NAME, objective
 from netlang.passes.pipeline import PASSES, compile_graph
 from netlang.targets.reference import evaluate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from netlang.passes.modules import standard_library
+from netlang.elaboration.modules import standard_library
 from tests.library.running import Training, initial, value
 
 Array = NDArray[np.float64]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from netlang.graph.expression import ZERO, Expr, every, mul, read, reduce, select, within
+from netlang.graph.constructors import every, mul, read, reduce, select, within
+from netlang.graph.expression import ZERO, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, IntLike, index, integer
 from netlang.graph.nodes import Equation, Input, Node, Origin, Param

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from netlang.graph.expression import (
-    ONE,
-    ZERO,
-    Apply,
-    Expr,
+from netlang.graph.constructors import (
     add,
     at_least_zero,
     compare,
@@ -23,6 +19,7 @@ from netlang.graph.expression import (
     whole,
     within,
 )
+from netlang.graph.expression import ONE, ZERO, Apply, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index, integer
 from netlang.graph.nodes import Node, View

@@ -8,22 +8,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netlang.graph.expression import (
-    Apply,
-    Expr,
-    Read,
-    add,
-    apply,
-    compare,
-    const,
-    div,
-    mul,
-    power,
-    read,
-    rewrite,
-    select,
-    sub,
-)
+from netlang.graph.constructors import add, apply, compare, const, div, mul, power, read, select, sub
+from netlang.graph.expression import Apply, Expr, Read
+from netlang.graph.traversal import rewrite
 from netlang.passes.algebra import cost, rational
 from netlang.passes.simplify import simplify_body
 from netlang.targets.reference import evaluate

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.graph.expression import IsZero, Read, Reduce, add, at_least_zero, const, every, mul, power, read, select
+from netlang.elaboration.elaborator import elaborate
+from netlang.elaboration.modules import load_module, module_from_text
+from netlang.graph.constructors import add, at_least_zero, const, every, mul, power, read, select
+from netlang.graph.expression import IsZero, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import fetch, index, integer, size
 from netlang.graph.nodes import Equation, Input, Origin, State, View
 from netlang.passes.cost import Cost, LayerCost, cost, is_contraction
 from netlang.passes.derive import derive
-from netlang.passes.elaborate import elaborate
 from netlang.passes.lift import lift
-from netlang.passes.modules import load_module, module_from_text
 from netlang.passes.objective import objective
 from netlang.passes.receptive import Field, receptive_fields
 from tests.draw.nets import Net, ints, lenet, resnet, twins

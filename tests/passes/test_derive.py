@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.graph.expression import (
-    ONE,
-    ZERO,
-    Apply,
-    IsZero,
-    Reduce,
+from netlang.graph.constructors import (
     add,
     at_least_zero,
     compare,
@@ -27,6 +22,7 @@ from netlang.graph.expression import (
     whole,
     within,
 )
+from netlang.graph.expression import ONE, ZERO, Apply, IsZero, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import fetch, integer, size
 from netlang.graph.nodes import Equation, View

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from netlang.graph.expression import ZERO, Apply, Reduce, add, const, mul, power, read, select, sub, whole
-from netlang.graph.expression import at_least_zero as nonnegative
+from netlang.graph.constructors import add, const, mul, power, read, select, sub, whole
+from netlang.graph.constructors import at_least_zero as nonnegative
+from netlang.graph.expression import ZERO, Apply, Reduce
 from netlang.graph.integer import integer, size
 from netlang.graph.nodes import BATCH, Equation
 from netlang.graph.text import expression_text

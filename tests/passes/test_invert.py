@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netlang.graph.expression import ZERO, at_least_zero, every, is_zero, read, select
+from netlang.graph.constructors import at_least_zero, every, is_zero, read, select
+from netlang.graph.expression import ZERO
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index, integer
 from netlang.passes.derive import derive

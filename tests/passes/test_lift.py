@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.graph.expression import mul, power, read, sub, whole
+from netlang.graph.constructors import mul, power, read, sub, whole
 from netlang.graph.integer import fetch, integer, size
 from netlang.graph.nodes import BATCH, Equation, Random, State
 from netlang.graph.verify import verify

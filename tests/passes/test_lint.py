@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from netlang.diagnostics import Diagnostic
+from netlang.elaboration.modules import load_module, module_from_text
 from netlang.passes.check import check_module
-from netlang.passes.modules import load_module, module_from_text
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.net"))
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netlang.graph.expression import (
-    ONE,
-    ZERO,
-    Apply,
-    Reduce,
+from netlang.graph.constructors import (
     add,
     at_least_zero,
     compare,
@@ -25,6 +21,7 @@ from netlang.graph.expression import (
     sub,
     whole,
 )
+from netlang.graph.expression import ONE, ZERO, Apply, Reduce
 from netlang.graph.integer import fetch, integer, size
 from netlang.graph.nodes import Random, View
 from netlang.graph.text import expression_text, graph_text

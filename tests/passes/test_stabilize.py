@@ -5,21 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netlang.graph.expression import (
-    ONE,
-    ZERO,
-    Apply,
-    add,
-    at_least_zero,
-    const,
-    div,
-    mul,
-    neg,
-    power,
-    read,
-    select,
-    sub,
-)
+from netlang.graph.constructors import add, at_least_zero, const, div, mul, neg, power, read, select, sub
+from netlang.graph.expression import ONE, ZERO, Apply
 from netlang.graph.graph import Graph
 from netlang.graph.integer import fetch, integer
 from netlang.graph.verify import verify

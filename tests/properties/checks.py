@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from netlang.diagnostics import Source
-from netlang.graph.expression import Reduce, walk
+from netlang.elaboration.modules import module_from_text
 from netlang.graph.graph import Graph
 from netlang.graph.integer import size
-from netlang.graph.nodes import BATCH, Equation, Input, Param, Random
+from netlang.graph.nodes import BATCH, Input, Param, Random
 from netlang.graph.text import graph_text
 from netlang.language.formatter import format
-from netlang.passes.modules import module_from_text
 from netlang.passes.pipeline import PASSES, compile_graph
 from netlang.random import derive_key
 from netlang.runtime.model import Model
@@ -24,6 +23,7 @@ from netlang.runtime.net import Net
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 from netlang.targets.reference import evaluate
+from tests.rounding import float32_bounds
 from tests.strategies import Network
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +32,6 @@ Values = dict[str, Array]
 OPTIONAL = tuple(p.name for p in PASSES if p.optional)
 OBJECTIVE = "objective"
 SEED, STEP = 11, 3  # of the random nodes
-UNIT = 2.0**-24  # the unit roundoff of float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,45 +158,10 @@ def stepped(network: Network, batch: int) -> tuple[Values, Values]:
 def assert_close_in_float32(compiled: Compiled, found: Values, arrays: Mapping[str, Array], batch: int) -> None:
     """`found` is as near to the float64 reference as docs/numerics.md says."""
     expected = compiled.reference(arrays, batch)
-    for what, moved in perturbed(compiled, arrays, batch).items():
+    bounds = float32_bounds(compiled.graph, compiled.roots, arrays, batch, SEED, STEP)
+    for what, bound in bounds.items():
         gap = float(np.abs(found[what] - expected[what]).max(initial=0.0))
-        bound = 4 * (moved + UNIT * float(np.abs(expected[what]).max(initial=0.0)))
         assert gap <= bound, f"{what} differs by {gap:.2e}, more than {bound:.2e}\n{compiled.network.text}"
-
-
-def perturbed(compiled: Compiled, arrays: Mapping[str, Array], batch: int, samples: int = 4) -> dict[str, float]:
-    """For each root, how far it moves when every tensor on the way is rounded at random as float32 may round it.
-
-    Monte Carlo arithmetic (Parker, 1997) on the graph: each value of each node is multiplied by 1 + e, where e is
-    uniform in [-u m, u m], u is the unit roundoff and m is the number of roundings in the node's equation.
-    """
-    graph = compiled.graph
-    exact = _walk(graph, arrays, batch, None)
-    moved = dict.fromkeys(compiled.roots, 0.0)
-    for sample in range(samples):
-        values = _walk(graph, arrays, batch, np.random.default_rng(sample))
-        for what, node in compiled.roots.items():
-            moved[what] = max(moved[what], float(np.abs(values[node] - exact[node]).max(initial=0.0)))
-    return moved
-
-
-def _walk(graph: Graph, arrays: Mapping[str, Array], batch: int, rng: np.random.Generator | None) -> Values:
-    values: Values = {}
-    for node in graph.order:
-        if node.name in arrays:
-            values[node.name] = arrays[node.name]
-            continue
-        own = {name: values[name] for name in node.operands}
-        value = evaluate(graph, own, {BATCH: batch}, seed=SEED, step=STEP, only=[node.name])[node.name]
-        if rng is not None and node.dtype == "real" and isinstance(node, Equation | Random):
-            roundings = 4.0
-            if isinstance(node, Equation):
-                roundings = 2.0 * sum(1 for _ in walk(node.body))
-                if isinstance(node.body, Reduce):
-                    roundings += sum(n.evaluate({BATCH: batch}) for _, n in node.body.ranges)
-            value = value * (1 + UNIT * roundings * rng.uniform(-1, 1, value.shape))
-        values[node.name] = value
-    return values
 
 
 # --- slopes ---

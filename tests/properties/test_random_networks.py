@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from netlang.passes.modules import module_from_text
+from netlang.elaboration.modules import module_from_text
 from netlang.runtime.model import Model
 from netlang.runtime.net import Net
 from tests.properties.checks import (

@@ -119,3 +119,63 @@ def test_an_output_that_no_example_decides_has_no_batch() -> None:
         assert outputs["y"].shape == shape
         assert outputs["w"].tolist() == [1, 1]
         assert outputs["two"] == 2
+
+
+def test_gradients_by_an_input_are_those_by_what_is_given_also_where_it_is_normalized() -> None:
+    text = """
+net N:
+    input  x[2], image[2, 3, 4]
+    target y
+    p = sum(i) x[i]^2 + sum(c, i, j) image[c, i, j]^3
+    param  a ~ ones
+    output p
+    loss   mse(a * p, y)
+
+train N:
+    optimizer sgd(lr=0)
+    normalize x, image
+    epochs    1
+"""
+    net = netlang.loads(text, dtype="float64")
+    random = np.random.default_rng(0)
+    data = {
+        "x": random.normal(5, [2, 30], (40, 2)),
+        "image": random.normal(-3, 10, (40, 2, 3, 4)),
+        "y": random.normal(size=40),
+    }
+    net.fit(data)
+    one = {name: array[0] for name, array in data.items()}
+    _, gradients = net.gradients(wrt=["x", "image"], **one)
+    for name in ("x", "image"):
+        slopes = np.zeros_like(one[name])
+        for place in np.ndindex(slopes.shape):
+            step = np.zeros_like(slopes)
+            step[place] = 1e-5
+            right, left = (net.gradients(wrt=[], **one | {name: one[name] + sign * step})[0] for sign in (1, -1))
+            slopes[place] = (right - left) / 2e-5
+        np.testing.assert_allclose(gradients[name], slopes, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("widths", [[1, 2], (1, 2), np.array([1, 2])])
+def test_arguments_of_a_net_may_be_those_of_numpy(widths: object) -> None:
+    text = "net N(n=1, widths=[0]):\n    input x[n]\n    param w[n] ~ widths\n    output w * x\n"
+    assert netlang.loads(text, n=np.int64(2), widths=widths)([10, 10]).tolist() == [10, 20]
+
+
+def test_other_arguments_are_diagnosed() -> None:
+    with pytest.raises(netlang.NetlangError) as caught:
+        netlang.loads("net N(n=1):\n    input x[n]\n    output x\n", n=None)
+    assert caught.value.diagnostics[0].message == "the argument `n` cannot be a `NoneType`"
+
+
+def test_an_unknown_format_of_the_summary_is_diagnosed() -> None:
+    with pytest.raises(netlang.NetlangError) as caught:
+        netlang.loads(CIRCUIT).summary("yaml")
+    assert code(caught) == "unknown-format"
+
+
+def test_only_inputs_can_be_normalized() -> None:
+    text = "train C:\n    optimizer sgd\n"
+    with pytest.raises(netlang.NetlangError) as caught:
+        netlang.loads(CLASSIFIER + text).fit({"x": np.ones((4, 3)), "y": [0, 1, 0, 1]}, normalize=["z"])
+    assert caught.value.diagnostics[0].message == "there is no `z` to normalize"

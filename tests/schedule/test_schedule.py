@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from netlang.diagnostics import InternalError, NetlangError
-from netlang.graph.expression import IsZero, add, const, mul, read, select
+from netlang.graph.constructors import add, const, mul, read, select
+from netlang.graph.expression import IsZero
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, size
 from netlang.graph.nodes import Extern, Node, Random, State, View

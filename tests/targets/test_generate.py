@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 
 from netlang.diagnostics import InternalError
-from netlang.graph.expression import (
-    Apply,
-    Compare,
-    Expr,
-    IsZero,
-    Not,
-    Whole,
+from netlang.graph.constructors import (
     add,
     at_least_zero,
     compare,
@@ -32,6 +26,7 @@ from netlang.graph.expression import (
     some,
     sub,
 )
+from netlang.graph.expression import Apply, Compare, Expr, IsZero, Not, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, size
 from netlang.graph.nodes import Equation, Node, Random, State, View

@@ -9,26 +9,8 @@ import numpy as np
 import pytest
 
 from netlang.diagnostics import InternalError, NetlangError
-from netlang.graph.expression import (
-    ZERO,
-    Apply,
-    Compare,
-    Expr,
-    IsZero,
-    Not,
-    Whole,
-    add,
-    at_least_zero,
-    const,
-    div,
-    every,
-    mul,
-    read,
-    reduce,
-    select,
-    sub,
-    within,
-)
+from netlang.graph.constructors import add, at_least_zero, const, div, every, mul, read, reduce, select, sub, within
+from netlang.graph.expression import ZERO, Apply, Compare, Expr, IsZero, Not, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, size
 from netlang.graph.nodes import Equation, Input, Node, Origin, Param, Random, View

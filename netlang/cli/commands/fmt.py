@@ -44,6 +44,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(file: str) -> bytes:
-    from netlang.passes.modules import read_source
+    from netlang.elaboration.modules import read_source
 
     return sys.stdin.buffer.read() if file == "-" else read_source(file)

@@ -22,12 +22,10 @@ from netlang.graph.expression import (
     Read,
     Select,
     Whole,
-    integers,
-    read_depth,
-    walk,
 )
 from netlang.graph.integer import Atom, Fetch, Floor, Index, Int, Modulo, Size, is_nonnegative
 from netlang.graph.scalars import SCALARS
+from netlang.graph.traversal import integers, read_depth, walk
 from netlang.schedule.program import Kernel, Local, Program, Tensor
 from netlang.targets.cpu.names import Names
 

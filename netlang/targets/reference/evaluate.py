@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from netlang.diagnostics import InternalError, fail, nearest
-from netlang.graph.expression import Expr, Reduce, integers, walk
+from netlang.graph.expression import Expr, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, Size
 from netlang.graph.nodes import BATCH, Equation, Input, Node, Param, Random, State, View
 from netlang.graph.recurrence import Loop
 from netlang.graph.text import shape_text
+from netlang.graph.traversal import integers, walk
 from netlang.targets.reference.contraction import contract
 from netlang.targets.reference.grid import Grid
 
@@ -47,8 +48,8 @@ def evaluate(
     Raises `NetlangError` (`array-missing`, `array-shape`, `array-label`, `size-unknown`, `unknown-name`) where the
     arrays do not fit the graph, and `InternalError` where an equation reads outside a tensor.
 
-    >>> from netlang.passes.elaborate import elaborate
-    >>> from netlang.passes.modules import module_from_text
+    >>> from netlang.elaboration.elaborator import elaborate
+    >>> from netlang.elaboration.modules import module_from_text
     >>> module = module_from_text("net Double:\\n    input x[2]\\n    y = 2 * x\\n    output y\\n")
     >>> evaluate(elaborate(module, module.nets()[0]), {"x": np.array([1.0, 2.0])})["y"]
     array([2., 4.])

@@ -16,6 +16,7 @@ from netlang.diagnostics import InternalError
 from netlang.graph import expression as form
 from netlang.graph.integer import Atom, Fetch, Floor, Index, Int, Modulo, Size
 from netlang.graph.scalars import SCALARS
+from netlang.graph.traversal import read_depth
 
 Array = NDArray[Any]
 Truth = NDArray[np.bool_]
@@ -70,12 +71,12 @@ class Grid:
             return ~self.condition(value.part, taken)
         if isinstance(value, form.All):
             holds: Truth = self._scalar(True, np.bool_)
-            for part in sorted(value.parts, key=form.read_depth):
+            for part in sorted(value.parts, key=read_depth):
                 holds = holds & self.condition(part, _both(taken, holds))
             return holds
         assert isinstance(value, form.Any)
         holds = self._scalar(False, np.bool_)
-        for part in sorted(value.parts, key=form.read_depth):
+        for part in sorted(value.parts, key=read_depth):
             holds = holds | self.condition(part, _both(taken, ~holds))
         return holds
 

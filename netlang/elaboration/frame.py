@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import TRUE, Condition, every
+from netlang.elaboration.modules import Module
+from netlang.elaboration.proof import unproved
+from netlang.elaboration.values import Indices, Pending, Value
+from netlang.graph.constructors import every
+from netlang.graph.expression import TRUE, Condition
 from netlang.graph.integer import Int
 from netlang.language import tree
-from netlang.passes.modules import Module
-from netlang.passes.proof import unproved
-from netlang.passes.values import Indices, Pending, Value
 
 
 @dataclass
@@ -38,6 +39,10 @@ class Frame:
     weight: str = ""  # of an optimizer: the name of its first parameter
     round: int | None = None  # the value of the loop variable, inside a `for`
     counter: str = ""  # the name of the loop variable
+
+    def member(self, name: str) -> str:
+        """The name, with the round of the `for` that it is in."""
+        return name if self.round is None else f"{name}[{self.round}]"
 
     def path(self, name: str) -> str:
         return f"{self.scope}.{name}" if self.scope else name

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Diagnostic, NetlangError, Span, fail
+from netlang.elaboration.arithmetic import describe, to_tensor
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.values import (
+    Instance,
+    Several,
+    Sharing,
+    Tensor,
+    Value,
+    depends_on_indices,
+    node_tensor,
+)
 from netlang.graph.integer import Int, integer, product
 from netlang.graph.nodes import Origin, Scope, View
 from netlang.graph.text import shape_text
 from netlang.language import tree
-from netlang.passes.arithmetic import describe, to_tensor
-from netlang.passes.frame import Context, Frame
-from netlang.passes.values import (
-    Instance,
-    Several,
-    Tensor,
-    Value,
-    node_tensor,
-)
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 
 MOST_NOTES = 4  # of a message, before the applications around it are left out
@@ -119,7 +122,7 @@ class Applications:
         """A built-in function in a pipeline."""
         if name == "reshape":
             return self.reshape(values, stage.span, context)
-        value = self.elaborator.evaluate.calls.builtin_of(name, values, stage.span, context)
+        value = self.elaborator.evaluate.calls.builtin(name, values, stage.span, context)
         if isinstance(value, Tensor) and not context.frame.pure and not context.indices.named:
             return self.staged(name, "fn", value, values, stage, context)
         return value
@@ -167,9 +170,10 @@ class Applications:
                 e.span,
                 help=f"make `{context.frame.title}` a layer",
             )
-        positional = [self.as_node(v, e, context) for v in positional]
-        named = [(n, self.as_node(v, e, context)) for n, v in named]
         scope, owner = self.instance_scope(title, instance, context.frame)
+        names = chain((p.name for p in definition.parameters), repeat("x"))  # too many arguments fail further down
+        positional = [self.as_node(v, f"{scope}.{n}", e, context) for v, n in zip(positional, names, strict=False)]
+        named = [(n, self.as_node(v, f"{scope}.{n}", e, context)) for n, v in named]
         module = context.frame.module if instance is None else instance.module
         frame = Frame(module.home(definition), "layer", title, scope, owner, False)
         self.elaborator.arguments.bind(definition, positional, named, frame, _head(e), written=_written(e))
@@ -189,40 +193,30 @@ class Applications:
         self.scope(scope, title, "layer", owner, context.frame.scope, _nodes(inputs), _nodes(results), e.span)
         return results[0] if len(results) == 1 else Several(tuple(results))
 
-    def as_node(self, value: Value, e: tree.Expression, context: Context) -> Value:
+    def as_node(self, value: Value, path: str, e: tree.Expression, context: Context) -> Value:
         """An argument of a layer that is a tensor without a node gets one."""
         if not isinstance(value, Tensor) or value.node is not None or not value.shape:
             return value
-        path = self.elaborator.builder.unused(context.frame.path("x"))
-        return self.elaborator.builder.equation(path, value, Origin(e.span, context.frame.scope))
+        builder = self.elaborator.builder
+        return builder.equation(builder.unused(path), value, Origin(e.span, context.frame.scope))
 
     def instance_scope(self, title: str, instance: Instance | None, frame: Frame) -> tuple[str, str]:
         """The paths of the nodes and of the parameters of an application."""
-        if instance is None:
-            name = self.scope_name(title, frame)
-            owner = frame.owner + name[len(frame.scope) :] if frame.owner != frame.scope else name
-            return name, owner
-        if not instance.applied:
-            base = frame.path(instance.name[0]) if instance.name else self.scope_name(title, frame)
-            base = self.free_scope(base)
-            instance.applied.append(base)
-            return base, frame.owner + base[len(frame.scope) :] if frame.owner != frame.scope else base
-        owner = instance.applied[0]
-        again = f"{owner}@{len(instance.applied) + 1}"
-        instance.applied.append(again)
-        return again, owner
+        home = Sharing() if instance is None else instance.sharing
+        if not home.scope:
+            home.scope = self.scope_name(title, frame)
+            home.owner = frame.owner + home.scope[len(frame.scope) :]
+        home.count += 1
+        return home.scope if home.count == 1 else f"{home.scope}@{home.count}", home.owner
 
     def scope_name(self, title: str, frame: Frame) -> str:
+        """`dense_1`, `dense_2`, ...: the first name that neither the text nor another application uses."""
         while True:
             frame.counters[title] = frame.counters.get(title, 0) + 1
-            path = frame.path(f"{title}_{frame.counters[title]}")
-            if path == self.free_scope(path):
+            name = f"{title}_{frame.counters[title]}"
+            path = frame.path(name)
+            if name not in frame.spans and path not in self.scope_names and path not in self.elaborator.builder.nodes:
                 return path
-
-    def free_scope(self, path: str) -> str:
-        while path in self.scope_names or path in self.elaborator.builder.nodes:
-            path += "'"
-        return path
 
     def scope(
         self,
@@ -241,13 +235,13 @@ class Applications:
         )
 
     def reshape(self, values: list[Value], span: Span, context: Context) -> Value:
-        if context.indices.named:
-            fail(
-                "layer-in-equation", "`reshape` stands inside an equation", span, help="reshape the whole tensor first"
-            )
         if len(values) < 2:
             fail("wrong-arity", "`reshape` takes a tensor and the new extents", span, help="`reshape(x, 4, 5)`")
         tensor = to_tensor(values[0], span)
+        if depends_on_indices(tensor):
+            fail(
+                "layer-in-equation", "`reshape` stands inside an equation", span, help="reshape the whole tensor first"
+            )
         shape = []
         for v in values[1:]:
             if isinstance(v, bool) or not isinstance(v, int | Int):
@@ -268,12 +262,6 @@ class Applications:
             )
         if tuple(shape) == tensor.shape:
             return tensor
-        if tensor.node is None:
-            source = self.elaborator.builder.equation(
-                self.elaborator.builder.unused(context.frame.path("x")), tensor, Origin(span, context.frame.scope)
-            )
-        else:
-            source = tensor
         if tensor.dtype == "int":
             fail(
                 "type-mismatch",
@@ -281,10 +269,13 @@ class Applications:
                 span,
                 help="labels keep their shape; reshape what is computed from them",
             )
-        assert source.node is not None
-        path = self.elaborator.builder.unused(context.frame.path("view"))
-        node = View(path, tuple(shape), "real", Origin(span, context.frame.scope), source.node)
-        self.elaborator.builder.add(node)
+        builder, origin = self.elaborator.builder, Origin(span, context.frame.scope)
+        path = builder.unused(context.frame.path("view"))
+        if tensor.node is None:
+            tensor = builder.equation(builder.unused(f"{path}.x"), tensor, origin)
+        assert tensor.node is not None
+        node = View(path, tuple(shape), "real", origin, tensor.node)
+        builder.add(node)
         return node_tensor(node, None, f"`reshape` at {span.line}:{span.column}")
 
     @contextmanager

@@ -7,30 +7,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail
-from netlang.graph.expression import (
-    Reduce,
-    div,
-    free_indices,
-    reduce,
-    whole,
-)
-from netlang.graph.integer import Int, index, product, size
-from netlang.graph.nodes import BATCH
-from netlang.language import tree
-from netlang.passes.arithmetic import (
+from netlang.elaboration.arithmetic import (
     to_tensor,
 )
-from netlang.passes.frame import Context, Frame
-from netlang.passes.values import (
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.values import (
     Bound,
     Indices,
     Tensor,
     Value,
     bind,
 )
+from netlang.graph.constructors import div, reduce, whole
+from netlang.graph.expression import Reduce
+from netlang.graph.integer import Int, index, product, size
+from netlang.graph.nodes import BATCH
+from netlang.graph.traversal import free_indices
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.evaluate import Evaluator
+    from netlang.elaboration.evaluate import Evaluator
 
 
 class Reductions:

@@ -7,27 +7,28 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, nearest
-from netlang.graph.integer import product
-from netlang.language import tree
-from netlang.passes.arithmetic import (
+from netlang.elaboration.arithmetic import (
     FUNCTIONS,
     arity,
     describe,
     function,
     to_tensor,
 )
-from netlang.passes.frame import Context
-from netlang.passes.values import (
+from netlang.elaboration.frame import Context
+from netlang.elaboration.values import (
     Instance,
     Tensor,
     Value,
 )
+from netlang.graph.integer import product
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.evaluate import Evaluator
+    from netlang.elaboration.evaluate import Evaluator
 
 
 REDUCERS = ("sum", "mean", "prod", "max", "min", "argmax", "argmin")
+BUILTINS = frozenset({*FUNCTIONS, *REDUCERS, "reshape", "size"})
 
 
 class Calls:
@@ -39,13 +40,7 @@ class Calls:
 
     def call(self, e: tree.Call, context: Context) -> Value:
         name = e.callee.id
-        local = context.indices.named.get(name) or context.frame.names.get(name)
-        if local is None and name in context.frame.later:
-            local = self.evaluate.local(name, context.frame, e.callee.span)
-        if not isinstance(local, Instance):
-            if name in FUNCTIONS or name in REDUCERS or name in ("reshape", "size"):
-                return self.builtin(e, context)
-            local = None
+        local = self.evaluate.callee(e.callee, context.frame)
         if name == "repeat":
             fail(
                 "type-mismatch",
@@ -54,12 +49,15 @@ class Calls:
                 help="lead a tensor into it",
             )
         positional, named = self.arguments(e.arguments, context)
-        if local is not None:
+        if isinstance(local, Instance):
             return self.elaborator.applications.apply_instance(local, positional, named, e, context)
+        if name in BUILTINS:
+            _unnamed(name, e.arguments)
+            return self.builtin(name, positional, e.span, context)
         definition = context.frame.module.find("callable", name)
         if definition is None:
+            _not_a_layer(e.callee, local, "parentheses after a name apply a layer or a function")
             self.evaluate.unknown(e.callee, context)
-            raise AssertionError
         first = positional[0] if positional else None
         takes_input = bool(definition.parameters) and definition.parameters[0].dims is not None
         if (
@@ -74,24 +72,19 @@ class Calls:
     def arguments(
         self, written: Iterable[tree.Argument], context: Context
     ) -> tuple[list[Value], list[tuple[str, Value]]]:
+        """The values of arguments, without and with names. Loops, as comprehensions would deepen the stack."""
         inner = replace(context, exact=False)
-        positional = [self.evaluate(a.value, inner) for a in written if a.name is None]
-        return positional, [(a.name, self.evaluate(a.value, inner)) for a in written if a.name is not None]
+        positional: list[Value] = []
+        named: list[tuple[str, Value]] = []
+        for a in written:
+            value = self.evaluate(a.value, inner)
+            if a.name is None:
+                positional.append(value)
+            else:
+                named.append((a.name, value))
+        return positional, named
 
-    def builtin(self, e: tree.Call, context: Context) -> Value:
-        name = e.callee.id
-        for a in e.arguments:
-            if a.name is not None:
-                fail(
-                    "unknown-argument",
-                    f"`{name}` takes no named arguments",
-                    a.span,
-                    help="give its arguments by position",
-                )
-        values = [self.evaluate(a.value, replace(context, exact=False)) for a in e.arguments]
-        return self.builtin_of(name, values, e.span, context)
-
-    def builtin_of(self, name: str, values: list[Value], span: Span, context: Context) -> Value:
+    def builtin(self, name: str, values: list[Value], span: Span, context: Context) -> Value:
         if name == "reshape":
             return self.elaborator.applications.reshape(values, span, context)
         if name == "size":
@@ -129,20 +122,15 @@ class Calls:
                 return self.apply_value(applied, value, positional, named, stage, context)
             assert isinstance(stage, tree.Name)
             name = stage
-        local = self.evaluate.local(name.id, context.frame, name.span)
+        local = self.evaluate.callee(name, context.frame)
         if isinstance(local, Instance):
             return self.apply_value(local, value, positional, named, stage, context)
-        if name.id in FUNCTIONS or name.id in ("reshape", "size", *REDUCERS):
+        if name.id in BUILTINS:
+            _unnamed(name.id, stage.arguments if isinstance(stage, tree.Call) else ())
             return self.elaborator.applications.apply_function_stage(name.id, [value, *positional], stage, context)
         definition = context.frame.module.find("callable", name.id)
         if definition is None:
-            if local is not None:
-                fail(
-                    "not-a-layer",
-                    f"`{name.id}` is {describe(local)}, not a layer",
-                    name.span,
-                    help="a pipeline leads through layers and functions",
-                )
+            _not_a_layer(name, local, "a pipeline leads through layers and functions")
             known = [
                 *context.frame.module.library.names("callable"),
                 *FUNCTIONS,
@@ -203,6 +191,23 @@ class Calls:
         for _ in range(int(count)):
             value = self.stage(value, layer, context)
         return value
+
+
+def _unnamed(name: str, written: Iterable[tree.Argument]) -> None:
+    for a in written:
+        if a.name is not None:
+            fail(
+                "unknown-argument",
+                f"`{name}` takes no named arguments",
+                a.span,
+                help="give its arguments by position",
+            )
+
+
+def _not_a_layer(name: tree.Name, local: Value | None, help: str) -> None:
+    """Fail where the name to apply is that of something else."""
+    if local is not None:
+        fail("not-a-layer", f"`{name.id}` is {describe(local)}, not a layer", name.span, help=help)
 
 
 def _arity(name: str, values: Sequence[Value], count: int, span: Span) -> None:

@@ -6,11 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from netlang.diagnostics import Span, fail
-from netlang.graph.expression import (
-    Apply,
-    Const,
-    Expr,
-    Whole,
+from netlang.elaboration.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
+from netlang.graph.constructors import (
     add,
     apply,
     compare,
@@ -25,10 +22,10 @@ from netlang.graph.expression import (
     sub,
     whole,
 )
+from netlang.graph.expression import Apply, Const, Expr, Whole
 from netlang.graph.integer import ONE, ZERO, Int, integer, is_nonnegative
 from netlang.graph.scalars import SCALARS
 from netlang.graph.text import shape_text
-from netlang.passes.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
 
 LARGEST_INTEGER = 2**62
 
@@ -166,8 +163,17 @@ def binary(op: str, left: Value, right: Value, span: Span) -> Value:
             help="use `/`, or `floor(x / y)` for a rounded quotient",
         )
     a, b = to_tensor(left, span), to_tensor(right, span)
-    dtype = "int" if a.dtype == b.dtype == "int" and op in "+-*" else "real"
+    dtype = _common(a, b) if op in "+-*" else "real"
     return elementwise(lambda x, y: _apply(op, x, y), (a, b), span, dtype)
+
+
+def _common(a: Tensor, b: Tensor) -> str:
+    """The type of what is made of both: whole numbers stay whole beside each other and beside whole constants."""
+    return "int" if "int" in (a.dtype, b.dtype) and _is_whole(a) and _is_whole(b) else "real"
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    return tensor.dtype == "int" or (not tensor.shape and _as_integer(tensor.scalar) is not None)
 
 
 def plainest(value: Value) -> Value:
@@ -345,7 +351,6 @@ def opposite(value: Value, span: Span) -> bool | Truth:
 
 def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Tensor:
     shape = broadcast(broadcast(condition.shape, then.shape, span), otherwise.shape, span)
-    dtype = "int" if then.dtype == otherwise.dtype == "int" else "real"
     return Tensor(
         shape,
         lambda at: select(
@@ -353,7 +358,7 @@ def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Ten
             then.element(stretched(then.shape, shape, at)),
             otherwise.element(stretched(otherwise.shape, shape, at)),
         ),
-        dtype,
+        _common(then, otherwise),
     )
 
 

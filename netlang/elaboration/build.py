@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from netlang.diagnostics import Span, fail
+from netlang.elaboration.values import Places, Tensor, node_tensor
+from netlang.graph.constructors import apply, compare, conjuncts, every, negate, select, some
 from netlang.graph.expression import (
     ONE,
     TRUE,
@@ -23,23 +25,11 @@ from netlang.graph.expression import (
     Reduce,
     Select,
     Whole,
-    apply,
-    compare,
-    every,
-    free_indices,
-    fresh,
-    negate,
-    parts,
-    rewrite,
-    select,
-    some,
-    walk,
 )
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, fetch, index, product
+from netlang.graph.integer import Int, fetch, index, integer, is_nonnegative, product
 from netlang.graph.nodes import Equation, Node, Origin, Scope
-from netlang.passes.proof import conjuncts
-from netlang.passes.values import Places, Tensor, node_tensor
+from netlang.graph.traversal import free_indices, fresh, parts, rewrite, walk
 
 LARGEST_EXPRESSION = 20_000
 MOST_USES = 4_000  # of parts without a node of their own, in one equation
@@ -140,6 +130,9 @@ class Builder:
         else:
             body = self._hoist(body, TRUE, places, name, origin)
         indices, body = _shorten(tuple(places), body)
+        if dtype == "int" and bound is None:
+            bound = whole_bound(body, dict(zip(indices, places.values(), strict=True)))
+            dtype = "int" if bound is not None else "real"
         node = Equation(name, tuple(places.values()), dtype, origin, indices, body)
         self.add(node)
         return node_tensor(node, bound, maker)
@@ -191,6 +184,19 @@ class Builder:
             return some(inner)
         assert isinstance(c, Not)
         return negate(inner[0])
+
+
+def whole_bound(e: Expr, extents: Mapping[str, Int]) -> Int | None:
+    """The exclusive upper bound of an expression of whole numbers; None where it may be negative or is not known."""
+    if isinstance(e, Select):
+        bounds = [whole_bound(e.then, extents), whole_bound(e.otherwise, extents)]
+        if bounds[0] is None or bounds[1] is None:
+            return None
+        return next((b for b in bounds if b and all(is_nonnegative(b - a) for a in bounds if a)), bounds[0] + bounds[1])
+    ends = e.value.bounds(extents) if isinstance(e, Whole) else None
+    if isinstance(e, Const) and e.value == int(e.value):
+        ends = integer(int(e.value)), integer(int(e.value))
+    return ends[1] + 1 if ends is not None and is_nonnegative(ends[0]) else None
 
 
 def _too_large(what: str, limit: int, span: Span | None) -> NoReturn:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from netlang.diagnostics import Diagnostic, Span, Warnings
+from netlang.elaboration.modules import Module
 from netlang.language import tree
-from netlang.passes.modules import Module
 
 
 def unused_names(module: Module) -> tuple[Diagnostic, ...]:

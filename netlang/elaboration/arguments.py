@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.graph.integer import Int
-from netlang.graph.text import shape_text
-from netlang.language import tree
-from netlang.passes.arithmetic import describe, to_tensor
-from netlang.passes.frame import Frame
-from netlang.passes.values import (
+from netlang.elaboration.arithmetic import describe, to_tensor
+from netlang.elaboration.frame import Frame
+from netlang.elaboration.values import (
     Family,
     Instance,
     Several,
     Tensor,
     Value,
 )
+from netlang.graph.integer import Int
+from netlang.graph.text import shape_text
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 
 class Arguments:

@@ -7,29 +7,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import NetlangError, Span, fail
-from netlang.graph.expression import (
-    TRUE,
-    Const,
-    Whole,
-    within,
-)
-from netlang.graph.integer import Int, integer, reduce_ranges
-from netlang.language import tree
-from netlang.passes.arithmetic import (
+from netlang.elaboration.arithmetic import (
     describe,
     to_tensor,
 )
-from netlang.passes.frame import Context
-from netlang.passes.values import (
+from netlang.elaboration.frame import Context
+from netlang.elaboration.values import (
     Absent,
     Family,
     Places,
     Tensor,
     Value,
 )
+from netlang.graph.constructors import within
+from netlang.graph.expression import TRUE, Const, Whole
+from netlang.graph.integer import Int, integer, reduce_ranges
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.evaluate import Evaluator
+    from netlang.elaboration.evaluate import Evaluator
 
 
 class NoMember(NetlangError):  # noqa: N818  # caught by name as a case, not an error

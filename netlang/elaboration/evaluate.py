@@ -7,21 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from netlang.diagnostics import Span, fail, nearest
-from netlang.graph.expression import (
-    FALSE,
-    TRUE,
-    Const,
-    Reduce,
-    every,
-    is_zero,
-    mul,
-    negate,
-)
-from netlang.graph.integer import Int, index, integer, is_nonnegative
-from netlang.graph.nodes import Param, State
-from netlang.graph.text import shape_text
-from netlang.language import tree
-from netlang.passes.arithmetic import (
+from netlang.elaboration.arithmetic import (
     COMPARISONS,
     FUNCTIONS,
     binary,
@@ -36,11 +22,11 @@ from netlang.passes.arithmetic import (
     to_tensor,
     to_truth,
 )
-from netlang.passes.calls import Calls
-from netlang.passes.frame import Context, Frame
-from netlang.passes.reductions import Reductions
-from netlang.passes.subscripts import NoMember, Subscripts
-from netlang.passes.values import (
+from netlang.elaboration.calls import Calls
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.reductions import Reductions
+from netlang.elaboration.subscripts import NoMember, Subscripts
+from netlang.elaboration.values import (
     Absent,
     Family,
     Indices,
@@ -51,9 +37,15 @@ from netlang.passes.values import (
     Value,
     node_tensor,
 )
+from netlang.graph.constructors import every, is_zero, mul, negate
+from netlang.graph.expression import FALSE, TRUE, Const, Reduce
+from netlang.graph.integer import Int, index, integer, is_nonnegative
+from netlang.graph.nodes import Param, State
+from netlang.graph.text import shape_text
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 CONSTANTS = {"pi": math.pi, "inf": math.inf}
 
@@ -130,7 +122,7 @@ class Evaluator:
                 "bad-extent",
                 f"{what} must be a whole number, found {found}",
                 e.span,
-                help="use `//` for a rounded quotient",
+                help="use `//` for a rounded quotient" if isinstance(value, float) else "give a whole number",
             )
         extent = integer(value)
         if not is_nonnegative(extent - 1):
@@ -180,6 +172,13 @@ class Evaluator:
             return value.members.get(frame.round, value)
         return value
 
+    def callee(self, name: tree.Name, frame: Frame) -> Value | None:
+        """What a name that is applied means in the frame, if anything.
+
+        While the name itself is being defined it means what it does elsewhere: `relu = x -> relu`.
+        """
+        return None if name.id in frame.active else self.local(name.id, frame, name.span)
+
     def dotted(self, e: tree.Name, frame: Frame) -> Value:
         """A parameter or state of an instance: `embed.W`."""
         first = e.id.split(".")[0]
@@ -188,7 +187,10 @@ class Evaluator:
         node = self.elaborator.builder.nodes.get(frame.parameter_path(e.id))
         if node is None or not isinstance(node, Param | State):
             known = [n.name for n in self.elaborator.builder.nodes.values() if isinstance(n, Param | State)]
-            fail("unknown-name", f"no parameter is called `{e.id}`", e.span, help=nearest(e.id, known))
+            instance = frame.names.get(first)
+            unapplied = isinstance(instance, Instance) and not instance.sharing.count
+            help = f"apply `{first}` above: only then its parameters have shapes" if unapplied else nearest(e.id, known)
+            fail("unknown-name", f"no parameter is called `{e.id}`", e.span, help=help)
         return node_tensor(node)
 
     def unknown(self, e: tree.Name, context: Context) -> NoReturn:
@@ -213,7 +215,7 @@ class Evaluator:
             "unknown-name",
             f"`{e.id}` is not defined",
             e.span,
-            help=nearest(e.id, known) or f"define it above: `{e.id} = ...`",
+            help=nearest(e.id, (word for word in known if word != e.id)) or f"define it above: `{e.id} = ...`",
         )
 
     def rest(self, e: tree.Rest, context: Context) -> Value:

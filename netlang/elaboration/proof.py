@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from netlang.graph.expression import TRUE, All, Any, AtLeastZero, Condition, IsZero, Not, decide, every, negate
+from netlang.graph.constructors import conjuncts, decide, every, negate
+from netlang.graph.expression import TRUE, All, Any, AtLeastZero, Condition, IsZero, Not
 from netlang.graph.integer import Index, Int, index, integer, is_nonnegative
 
 MOST_CASES = 64
@@ -21,10 +22,6 @@ def unproved(wanted: Condition, known: Condition, extents: Mapping[str, Int]) ->
     """
     cases = [_narrowed(case, extents) for case in _cases(known)]
     return every(part for part in conjuncts(wanted) if not all(case.proves(part) for case in cases))
-
-
-def conjuncts(c: Condition) -> tuple[Condition, ...]:
-    return c.parts if isinstance(c, All) else (c,)
 
 
 def _cases(c: Condition) -> list[Facts]:

@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read, add, const, is_zero, mul, select, sub
-from netlang.graph.integer import Int, integer
-from netlang.graph.nodes import Node, Origin, Random
-from netlang.graph.text import shape_text
-from netlang.language import tree
-from netlang.passes.arithmetic import binary, broadcast, describe, stretched, to_tensor
-from netlang.passes.frame import Context, Frame
-from netlang.passes.values import (
+from netlang.elaboration.arithmetic import binary, broadcast, describe, stretched, to_tensor
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.values import (
     Tensor,
     Value,
 )
+from netlang.graph.constructors import add, const, is_zero, mul, select, sub
+from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read
+from netlang.graph.integer import Int, integer
+from netlang.graph.nodes import Input, Node, Origin, Param, Random, State
+from netlang.graph.text import shape_text
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 
 _DRAWS: Mapping[str, tuple[str, ...]] = {
@@ -47,6 +48,27 @@ class Initializers:
         path = self.elaborator.builder.unused(f"{node.name}.initial")
         self.elaborator.builder.equation(path, value, origin)
         self.elaborator.builder.initial[node.name] = path
+        if init is not None:
+            self.require_early(node, path, init.span)
+
+    def require_early(self, node: Node, initial: str, span: Span) -> None:
+        """An initial value is computed when nothing is given or learned yet."""
+        nodes = self.elaborator.builder.nodes
+        found = {initial: nodes[initial]}
+        for operand in (stack := [initial]):
+            for name in nodes[operand].operands:
+                if name not in found:
+                    found[name] = nodes[name]
+                    stack.append(name)
+        for other in found.values():
+            if isinstance(other, Input | Param | State) or (isinstance(other, Random) and other.per_example):
+                kind = "noise" if isinstance(other, Random) else type(other).__name__.lower()
+                fail(
+                    "bad-value",
+                    f"the initial value of `{node.name}` depends on the {kind} `{other.name}`",
+                    span,
+                    help="make it of numbers, extents and draws: it is computed before there is anything else",
+                )
 
     def drawn(
         self,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from netlang.diagnostics import Span, fail, listing, nearest
+from netlang.elaboration.arithmetic import describe
+from netlang.elaboration.elaborator import Elaborator
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.modules import Module
+from netlang.elaboration.values import Indices, Value
 from netlang.language import tree
-from netlang.passes.arithmetic import describe
-from netlang.passes.elaborate import Elaborator
-from netlang.passes.frame import Context, Frame
-from netlang.passes.modules import Module
-from netlang.passes.values import Indices, Value
 
 
 @dataclass(frozen=True)

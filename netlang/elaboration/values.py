@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import Condition, Expr, Read, whole
+from netlang.elaboration.modules import Module
+from netlang.graph.constructors import whole
+from netlang.graph.expression import FALSE, Condition, Expr, Read
 from netlang.graph.integer import Index, Int, fetch, index
-from netlang.graph.nodes import Node, Param, State
+from netlang.graph.nodes import BATCH, Node, Param, State
 from netlang.graph.text import condition_text, shape_text
+from netlang.graph.traversal import free_indices
 from netlang.language.tree import Definition
-from netlang.passes.modules import Module
 
 Places = tuple[Int, ...]
 
@@ -46,6 +48,12 @@ class Tensor:
         return f"has shape {shape_text(self.shape)}" if self.shape else "is a scalar"
 
 
+def depends_on_indices(tensor: Tensor) -> bool:
+    """Whether the tensor is one of many, such as `x[t]` inside an equation over `t`."""
+    places = tuple(index(f"#{k}") for k in range(tensor.rank))
+    return not free_indices(tensor.element(places)) <= {BATCH, *(f"#{k}" for k in range(tensor.rank))}
+
+
 @dataclass(frozen=True)
 class Truth:
     """A tensor of truth values, as a function from places."""
@@ -54,17 +62,28 @@ class Truth:
     element: Callable[[Places], Condition]
 
 
+@dataclass
+class Sharing:
+    """Where an instance is at home: the paths of its nodes and of its parameters, and how often it was applied."""
+
+    scope: str = ""
+    owner: str = ""
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Instance:
-    """A layer with its arguments but without its input: `dense(64)`. Applied twice, it shares its parameters."""
+    """A layer with its arguments but without its input: `dense(64)`. Applied twice, it shares its parameters.
+
+    It is at home where it is named, else where it is first applied.
+    """
 
     definition: Definition
     module: Module
     positional: tuple[Value, ...]
     named: tuple[tuple[str, Value], ...]
     span: Span
-    applied: list[str] = field(default_factory=list)  # the scope of each application, the first owns the parameters
-    name: list[str] = field(default_factory=list)  # the name it was bound to, once
+    sharing: Sharing = field(default_factory=Sharing)
 
 
 @dataclass(frozen=True)
@@ -157,5 +176,7 @@ class Pending:
 
     @property
     def needs(self) -> str:
-        """The condition, with the indices called as the user calls them."""
-        return re.sub(r"#\d+", "", f"needs {condition_text(self.condition)}")
+        """The condition, with the indices called as the user calls them; nothing where none could help."""
+        if self.condition == FALSE:
+            return ""
+        return re.sub(r"#\d+|\[\]", "", f"needs {condition_text(self.condition)}")

@@ -7,20 +7,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import fail
-from netlang.graph.integer import Int
-from netlang.graph.nodes import Input, Node, Origin, Param, State
-from netlang.graph.text import shape_text
-from netlang.language import tree
-from netlang.passes.frame import Frame
-from netlang.passes.values import (
+from netlang.elaboration.frame import Frame
+from netlang.elaboration.values import (
     Absent,
     Tensor,
     Value,
     node_tensor,
 )
+from netlang.graph.integer import Int
+from netlang.graph.nodes import Input, Node, Origin, Param, State
+from netlang.graph.text import shape_text
+from netlang.language import tree
 
 if TYPE_CHECKING:
-    from netlang.passes.elaborate import Elaborator
+    from netlang.elaboration.elaborator import Elaborator
 
 
 class Declarations:

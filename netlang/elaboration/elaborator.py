@@ -10,21 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.graph.expression import ONE, ZERO, Expr, select, substitute
-from netlang.graph.graph import Graph
-from netlang.graph.integer import Int
-from netlang.graph.nodes import Origin, Param, State
-from netlang.language import tree
-from netlang.passes.applications import Applications
-from netlang.passes.arguments import Arguments
-from netlang.passes.arithmetic import broadcast, describe, stretched, to_tensor
-from netlang.passes.build import Builder
-from netlang.passes.declarations import Declarations
-from netlang.passes.evaluate import Evaluator
-from netlang.passes.frame import Context, Frame
-from netlang.passes.initial import Initializers
-from netlang.passes.modules import Module
-from netlang.passes.values import (
+from netlang.elaboration.applications import Applications
+from netlang.elaboration.arguments import Arguments
+from netlang.elaboration.arithmetic import broadcast, describe, stretched, to_tensor
+from netlang.elaboration.build import Builder
+from netlang.elaboration.declarations import Declarations
+from netlang.elaboration.evaluate import Evaluator
+from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.initial import Initializers
+from netlang.elaboration.modules import Module
+from netlang.elaboration.values import (
     Bound,
     Family,
     Instance,
@@ -35,6 +30,13 @@ from netlang.passes.values import (
     Value,
     bind,
 )
+from netlang.graph.constructors import select
+from netlang.graph.expression import ONE, ZERO, Expr
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int
+from netlang.graph.nodes import Origin, Param, State
+from netlang.graph.traversal import substitute
+from netlang.language import tree
 
 # what each kind of definition may contain, besides assignments, equations, `require` and `for`
 ALLOWED: Mapping[str, frozenset[str]] = {
@@ -77,6 +79,15 @@ class Elaborator:
         self.initializers = Initializers(self)
         self.applications = Applications(self)
         self.arguments = Arguments(self)
+        self.kinds: Mapping[type, Callable[..., None]] = {
+            tree.Declaration: self.declarations.declaration,
+            tree.Assign: self.assign,
+            tree.Equation: self.equation,
+            tree.Update: self.update,
+            tree.Objective: self.objective,
+            tree.Require: self.require,
+            tree.For: self.loop,
+        }
 
     # --- nets ---
 
@@ -172,19 +183,13 @@ class Elaborator:
                 ],
                 help="break the cycle; recurrences over time are not part of this version",
             )
+        inside = isinstance(frame.names.get(name), Family)  # a name of the round of a `for` that is going on
+        frame.round, around = frame.round if inside else None, frame.round
         self.statement(frame.later[name], frame)
+        frame.round = around
 
     def statement(self, s: tree.Statement, frame: Frame) -> None:
-        kinds: dict[type, Callable[..., None]] = {
-            tree.Declaration: self.declarations.declaration,
-            tree.Assign: self.assign,
-            tree.Equation: self.equation,
-            tree.Update: self.update,
-            tree.Objective: self.objective,
-            tree.Require: self.require,
-            tree.For: self.loop,
-        }
-        kinds[type(s)](s, frame)
+        self.kinds[type(s)](s, frame)
 
     def allow(self, what: str, span: Span, frame: Frame) -> None:
         if what not in ALLOWED.get(frame.kind, ALLOWED["fn"]):
@@ -201,8 +206,9 @@ class Elaborator:
         name = s.names[0].id
         frame.active.append(name)
         value = self.evaluate.complete(s.value, frame)
-        if isinstance(value, Instance) and not value.name:
-            value.name.append(name)
+        if isinstance(value, Instance) and not value.sharing.scope:
+            member = frame.member(name)
+            value.sharing.scope, value.sharing.owner = frame.path(member), frame.parameter_path(member)
         frame.active.pop()
         if len(s.names) == 1:
             self.define(name, self.stored(value, name, s.names[0].span, frame, s.span), frame)
@@ -237,7 +243,7 @@ class Elaborator:
             return value
         if frame.pure:
             return self.builder.metered(value, name, span)
-        path = self.builder.unused(frame.path(name if frame.round is None else f"{name}[{frame.round}]"))
+        path = self.builder.unused(frame.path(frame.member(name)))
         maker = value.maker or f"`{name}` at {span.line}:{span.column}"
         return self.builder.equation(path, value, Origin(whole, frame.scope), maker=maker)
 
@@ -273,7 +279,7 @@ class Elaborator:
         frame.active.pop()
         tensor = _indexed(order, value)
         if not frame.pure:
-            path = self.builder.unused(frame.path(name if frame.round is None else f"{name}[{frame.round}]"))
+            path = self.builder.unused(frame.path(frame.member(name)))
             maker = f"`{name}` at {s.name.span.line}:{s.name.span.column}"
             bases = [b.name.split("#")[0] for b in order]
             tensor = self.builder.equation(path, tensor, Origin(s.span, frame.scope), bases, maker)
@@ -347,10 +353,12 @@ class Elaborator:
                 s.value.span,
                 help="reduce it: `mean(...)` or `sum(...)`",
             )
-        if name in roots:
+        # losses and metrics are reported together, by name
+        taken = roots if s.kind == "output" else self.builder.losses | self.builder.metrics
+        if name in taken:
             fail(
                 "duplicate-name",
-                f"the {s.kind} `{name}` is defined twice",
+                f"the {s.kind} `{name}` is defined twice" if name in roots else f"`{name}` names a loss and a metric",
                 s.span,
                 help=f"name it: `{s.kind} other = ...`",
             )
@@ -403,8 +411,15 @@ class Elaborator:
                 "nested-for", "a `for` stands inside another", s.span, help="put the inner one into a layer of its own"
             )
         frame.counter = s.name.id
-        for position, item in enumerate(items):
-            frame.round = item if isinstance(item, int) and not isinstance(item, bool) else position
+        rounds = [x if isinstance(x, int) and not isinstance(x, bool) else k for k, x in enumerate(items)]
+        for k, (frame.round, item) in enumerate(zip(rounds, items, strict=True)):
+            if frame.round in rounds[:k]:
+                fail(
+                    "bad-value",
+                    f"two rounds of the `for` would be called `[{frame.round}]`",
+                    s.iterable.span,
+                    help=f"count the rounds, `for k in 1..{len(items)}`, and pick the value of each from the list",
+                )
             frame.names[s.name.id] = item
             for statement in s.body:
                 self.announce(statement, frame)
