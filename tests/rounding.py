@@ -11,6 +11,7 @@ from netlang.graph.expression import Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Equation, Node, Random
 from netlang.graph.traversal import walk
+from netlang.graph.recurrence import Loop
 from netlang.targets.reference import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -55,15 +56,19 @@ def _walk(
 ) -> dict[str, Array]:
     """Every value, those of equations and draws disturbed by `rng`."""
     values: dict[str, Array] = {}
-    for node in graph.order:
-        if node.name in arrays:
-            values[node.name] = arrays[node.name]
-            continue
-        own = {name: values[name] for name in node.operands}
-        value = evaluate(graph, own, sizes, seed=seed, step=step, only=[node.name])[node.name]
-        if rng is not None and node.dtype == "real" and isinstance(node, Equation | Random):
-            value = value * (1 + UNIT * _roundings(node, sizes) * rng.uniform(-1, 1, value.shape))
-        values[node.name] = value
+    for part in graph.components:
+        nodes = part.nodes if isinstance(part, Loop) else (part,)
+        steps = part.steps.evaluate(sizes) if isinstance(part, Loop) else 1
+        names = {node.name for node in nodes}
+        own = {name: values[name] for node in nodes for name in node.operands if name not in names}
+        own |= {name: arrays[name] for name in names & arrays.keys()}
+        found = evaluate(graph, own, sizes, seed=seed, step=step, only=names)
+        for node in nodes:
+            value = found[node.name]
+            if rng is not None and node.dtype == "real" and isinstance(node, Equation | Random):
+                size = UNIT * _roundings(node, sizes) * steps  # those of a loop add up, step after step
+                value = value * (1 + size * rng.uniform(-1, 1, value.shape))
+            values[node.name] = value
     return values
 
 

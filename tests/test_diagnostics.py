@@ -121,7 +121,8 @@ IN_NETS: Sequence[Slip] = [
     ("    for k in 1..3:\n        a = k * x\n    output a[x]\n", "rank-mismatch", "6:12", "a[x]"),
     ("    for k in 1..3:\n        param W[3]\n    output x\n", "misplaced-statement", "5:9", "param W[3]"),
     ("    a = b\n    b = c\n    c = a + x\n    output c\n", "cyclic-definition", "6:9", "a"),
-    ("    a[i] = a[i] + x[i]\n    output a\n", "cyclic-definition", "4:12", "a"),
+    ("    a[i] = a[i] + x[i]\n    output a\n", "cyclic-definition", "4:5", "a[i] = a[i] + x[i]"),
+    ("    a[i < 3] = softmax(a) + x[i]\n    output a\n", "unknown-shape", "4:24", "a"),
 ]
 
 TRAINED = """\

@@ -155,6 +155,13 @@ class Arguments:
     ) -> None:
         """Match a tensor against the pattern `x[c, h, w]`, binding names that are not bound yet."""
         dims = parameter.dims or ()
+        if tensor.free and dims:
+            fail(
+                "unknown-shape",
+                f"`{definition.name.id}` is applied to a tensor whose shape is being found",
+                span,
+                help="give the part that does not refer to itself a line of its own, or write the indices out",
+            )
         rest = [k for k, d in enumerate(dims) if isinstance(d, tree.Rest)]
         fixed = len(dims) - len(rest)
         if tensor.rank < fixed or (not rest and tensor.rank != fixed):

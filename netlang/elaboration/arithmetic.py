@@ -143,6 +143,7 @@ def elementwise(function: Callable[..., Expr], tensors: Sequence[Tensor], span: 
         shape,
         lambda at: function(*(t.element(stretched(s, shape, at)) for t, s in zip(tensors, shapes, strict=True))),
         dtype,
+        free=not shape and any(t.free for t in tensors),
     )
 
 
@@ -359,6 +360,7 @@ def choose(condition: Truth, then: Tensor, otherwise: Tensor, span: Span) -> Ten
             otherwise.element(stretched(otherwise.shape, shape, at)),
         ),
         _common(then, otherwise),
+        free=not shape and (then.free or otherwise.free),
     )
 
 

@@ -19,6 +19,7 @@ from netlang.elaboration.evaluate import Evaluator
 from netlang.elaboration.frame import Context, Frame
 from netlang.elaboration.initial import Initializers
 from netlang.elaboration.modules import Module
+from netlang.elaboration.recurrence import Recurrences
 from netlang.elaboration.values import (
     Bound,
     Family,
@@ -75,6 +76,7 @@ class Elaborator:
             self.builder.updates.update(graph.updates)
         self.unique = Names()
         self.evaluate = Evaluator(self)
+        self.recurrences = Recurrences(self)
         self.declarations = Declarations(self)
         self.initializers = Initializers(self)
         self.applications = Applications(self)
@@ -131,7 +133,10 @@ class Elaborator:
                 definition.name.span,
                 help="add `output ...` or `loss ...`",
             )
-        return builder.graph()
+        graph = builder.graph()
+        if self.recurrences.found:
+            graph.components  # noqa: B018  # says what is wrong with a cycle that has no step in time
+        return graph
 
     # --- bodies ---
 
@@ -181,7 +186,7 @@ class Elaborator:
                     for n in chain[:-1]
                     if n in frame.spans
                 ],
-                help="break the cycle; recurrences over time are not part of this version",
+                help="break the cycle; a tensor may refer to itself one step back: `h[t] = ... (h[t-1] else 0)`",
             )
         inside = isinstance(frame.names.get(name), Family)  # a name of the round of a `for` that is going on
         frame.round, around = frame.round if inside else None, frame.round
@@ -241,7 +246,7 @@ class Elaborator:
             value = Tensor(truth.shape, lambda at: select(truth.element(at), ONE, ZERO))
         if not isinstance(value, Tensor) or value.node is not None:
             return value
-        if frame.pure:
+        if frame.pure or self.recurrences.exploring:
             return self.builder.metered(value, name, span)
         path = self.builder.unused(frame.path(frame.member(name)))
         maker = value.maker or f"`{name}` at {span.line}:{span.column}"
@@ -252,6 +257,28 @@ class Elaborator:
         if name not in frame.later:
             return
         frame.active.append(name)
+        path = ""
+        if not frame.pure and self.recurrences.is_recurrent(name, frame):
+            path = self.builder.unused(frame.path(frame.member(name)))
+            shape = self.recurrences.shape(name, frame, lambda: self.right_side(s, frame)[1])
+            frame.recurring[name] = self.recurrences.tensor(path, shape)
+        if path and self.recurrences.exploring:
+            tensor = frame.recurring[name]  # its shape is all that is asked for
+        else:
+            bases, tensor = self.right_side(s, frame)
+            if frame.pure or self.recurrences.exploring:
+                tensor = self.builder.metered(tensor, name, s.name.span)
+            else:
+                path = path or self.builder.unused(frame.path(frame.member(name)))
+                maker = f"`{name}` at {s.name.span.line}:{s.name.span.column}"
+                tensor = self.builder.equation(path, tensor, Origin(s.span, frame.scope), bases, maker)
+        frame.active.remove(name)
+        frame.recurring.pop(name, None)
+        self.define(name, tensor, frame)
+
+    def right_side(self, s: tree.Equation, frame: Frame) -> tuple[list[str], Tensor]:
+        """What an equation says: the names of its indices and the tensor."""
+        name = s.name.id
         context = Context(frame, frame.indices, [])
         named: dict[str, Bound] = {}
         order: list[Bound] = []
@@ -276,16 +303,7 @@ class Elaborator:
             named[item.name] = bind(self.unique.index(item.name), extent)
             order.append(named[item.name])
         value = to_tensor(self.evaluate.complete(s.value, frame, frame.indices.extended(named, rest)), s.value.span)
-        frame.active.pop()
-        tensor = _indexed(order, value)
-        if not frame.pure:
-            path = self.builder.unused(frame.path(frame.member(name)))
-            maker = f"`{name}` at {s.name.span.line}:{s.name.span.column}"
-            bases = [b.name.split("#")[0] for b in order]
-            tensor = self.builder.equation(path, tensor, Origin(s.span, frame.scope), bases, maker)
-        else:
-            tensor = self.builder.metered(tensor, name, s.name.span)
-        self.define(name, tensor, frame)
+        return [b.name.split("#")[0] for b in order], _indexed(order, value)
 
     def update(self, s: tree.Update, frame: Frame) -> None:
         self.allow("update", s.span, frame)

@@ -163,6 +163,8 @@ class Evaluator:
 
     def local(self, name: str, frame: Frame, span: Span) -> Value | None:
         """A name of the frame; a definition further down is elaborated now. In a `for` it means this round's."""
+        if name in frame.recurring:
+            return frame.recurring[name]
         if name not in frame.names and name not in frame.later:
             return None
         if name in frame.later and (name not in frame.names or isinstance(frame.names[name], Family)):
@@ -288,6 +290,9 @@ class Evaluator:
         a, b = to_tensor(left, e.left.span), to_tensor(right, e.right.span)
         if isinstance(left, Absent) or isinstance(right, Absent):
             return Tensor((), lambda at: Const(0.0))
+        if a.free or b.free:
+            rest = a.shape[:-1] if b.free else b.shape[1:]
+            return Tensor(rest, lambda at: Const(0.0))
         if not a.rank or not b.rank or b.rank > 2:
             fail(
                 "shape-mismatch",

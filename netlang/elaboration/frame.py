@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from netlang.diagnostics import Span
 from netlang.elaboration.modules import Module
 from netlang.elaboration.proof import unproved
-from netlang.elaboration.values import Indices, Pending, Value
+from netlang.elaboration.values import Indices, Pending, Tensor, Value
 from netlang.graph.constructors import every
 from netlang.graph.expression import TRUE, Condition
 from netlang.graph.integer import Int
@@ -33,6 +33,7 @@ class Frame:
     spans: dict[str, Span] = field(default_factory=dict)
     later: dict[str, tree.Statement] = field(default_factory=dict)
     active: list[str] = field(default_factory=list)
+    recurring: dict[str, Tensor] = field(default_factory=dict)  # those of the active names that may be read
     rest: tuple[Int, ...] | None = None
     counters: dict[str, int] = field(default_factory=dict)
     indices: Indices = field(default_factory=Indices)

@@ -73,6 +73,8 @@ class Subscripts:
         if isinstance(base, Absent):
             return base
         tensor = to_tensor(base, e.base.span)
+        if tensor.free:
+            return tensor
         places = self.places(e, tensor, context)
         extents = context.indices.extents
         for k, (place, (extent, span)) in enumerate(zip(places, self.dimensions(e, tensor), strict=False)):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import fields
 
 from netlang.diagnostics import Diagnostic, Span, Warnings
 from netlang.elaboration.modules import Module
 from netlang.language import tree
+from netlang.language.names import names_in
 
 
 def unused_names(module: Module) -> tuple[Diagnostic, ...]:
@@ -22,7 +21,7 @@ def unused_names(module: Module) -> tuple[Diagnostic, ...]:
         if definition.kind == "train":
             continue
         section = module.find("train", definition.name.id) if definition.kind == "net" else None
-        used = {name.split(".")[0] for name in _names([definition, *([section] if section else [])])}
+        used = {name.split(".")[0] for name in names_in([definition, *([section] if section else [])])}
         for parameter in definition.parameters:
             if parameter.name not in used and parameter.dims is None and parameter.type is None:
                 _parameter(definition, parameter, warnings)
@@ -72,31 +71,3 @@ def _assigned(body: tuple[tree.Statement, ...]) -> Iterator[tree.Name]:
             yield statement.name
         elif isinstance(statement, tree.For):
             yield from _assigned(statement.body)
-
-
-def _names(nodes: list[tree.Definition]) -> Iterator[str]:
-    """The names that are referred to, by a walk without recursion: an expression may be deep."""
-    stack: list[object] = list(nodes)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, tree.Name):
-            yield node.id
-        elif isinstance(node, tree.Require):
-            yield from _FILLED.findall(node.message.value)
-            stack.append(node.condition)
-        elif isinstance(node, tuple):
-            stack.extend(node)
-        elif isinstance(node, tree.Tree):
-            skipped = _DEFINED.get(type(node), ())
-            stack.extend(getattr(node, f.name) for f in fields(node) if f.name not in skipped)
-
-
-_FILLED = re.compile(r"\{(\w+)\}")  # a name in the message of a `require`
-
-# where a name stands for itself rather than for what it means elsewhere
-_DEFINED: dict[type, tuple[str, ...]] = {
-    tree.Definition: ("name",),
-    tree.Assign: ("names",),
-    tree.Equation: ("name",),
-    tree.Setting: ("keyword",),
-}

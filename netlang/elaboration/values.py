@@ -24,7 +24,8 @@ class Tensor:
     """A tensor as a function from places to scalar expressions; nothing is stored until it is named.
 
     `node` is the node that it reads, where it is exactly one; `slot` the state or parameter whose present value it is;
-    `maker` says where it came from, for messages; `bound` is the exclusive upper bound of an integer tensor.
+    `maker` says where it came from, for messages; `bound` is the exclusive upper bound of an integer tensor. A `free`
+    tensor stands for one whose shape is being found: it goes with every shape.
     """
 
     shape: tuple[Int, ...]
@@ -34,6 +35,7 @@ class Tensor:
     bound: Int | None = None
     maker: str = ""
     slot: str | None = None
+    free: bool = False
 
     @property
     def rank(self) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from netlang.graph.expression import Read, integers, walk
+from netlang.graph.expression import Read
 from netlang.graph.integer import Fetch, Int, index
 from netlang.graph.nodes import Equation, Node
+from netlang.graph.traversal import integers, walk
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,10 @@ def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, T
 
 
 def update_in_place(
-    groups: list[Group | Recurrence], tensors: dict[str, Tensor], buffers: dict[str, Buffer], next_values: Mapping[str, str]
+    groups: list[Group | Recurrence],
+    tensors: dict[str, Tensor],
+    buffers: dict[str, Buffer],
+    next_values: Mapping[str, str],
 ) -> None:
     """Let next values be computed into the memory of what they update; where old values are read later, by a copy.
 

@@ -97,6 +97,7 @@ def _bare(value: Int) -> set[str]:
 
 def substituted(body: Body, values: Mapping[str, Int]) -> Body:
     """The statements with indices replaced by integer expressions."""
+
     def ints(value: Int) -> Int:
         return value.substitute(values)
 

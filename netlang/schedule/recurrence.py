@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from netlang.graph.expression import Expr, Reduce, fresh, rewrite
+from netlang.graph.expression import Expr, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import ZERO, Int, index
 from netlang.graph.nodes import Equation, Node
 from netlang.graph.recurrence import Loop as TimeLoop
+from netlang.graph.traversal import fresh, rewrite
 from netlang.schedule.collapse import substituted
 from netlang.schedule.fuse import fuse
 from netlang.schedule.nest import loop_nest
@@ -46,7 +47,11 @@ class Recurrence:
 
 
 def recurrence(
-    loop: TimeLoop, nodes: Mapping[str, Node], tensors: Mapping[str, Tensor], taken: set[str], times: tuple[str, ...] = ()
+    loop: TimeLoop,
+    nodes: Mapping[str, Node],
+    tensors: Mapping[str, Tensor],
+    taken: set[str],
+    times: tuple[str, ...] = (),
 ) -> Recurrence:
     """The recurrence of a loop. `nodes` has the equations as they are scheduled, `taken` the index names in use.
 
@@ -78,14 +83,14 @@ def recurrence(
     return Recurrence(time, loop.steps, loop.backward, tuple(body))
 
 
-def recurrence_nest(
-    part: Recurrence, tensors: Mapping[str, Tensor], stored: Collection[str]
-) -> tuple[Statement, ...]:
+def recurrence_nest(part: Recurrence, tensors: Mapping[str, Tensor], stored: Collection[str]) -> tuple[Statement, ...]:
     """The loop over time, with the nests of its groups inside."""
     inner: tuple[Statement, ...] = ()
     for each in part.body:
-        nest = recurrence_nest if isinstance(each, Recurrence) else loop_nest
-        inner += nest(each, tensors, stored)  # type: ignore[operator]  # mypy does not follow the choice
+        if isinstance(each, Recurrence):
+            inner += recurrence_nest(each, tensors, stored)
+        else:
+            inner += loop_nest(each, tensors, stored)
     if part.backward:
         inner = substituted(inner, {part.time: part.steps - 1 - index(part.time)})
     return (Loop(part.time, (ZERO,), (part.steps,), inner),)
@@ -108,7 +113,9 @@ def segments(graph: Graph, needed: Collection[str]) -> list[list[Node] | TimeLoo
 def _with_time(equation: Equation, axis: int, time: str) -> Equation:
     """The equation with its time index renamed, and other indices out of its way."""
     old = equation.indices[axis]
-    used = set(equation.indices) | ({n for n, _ in equation.body.ranges} if isinstance(equation.body, Reduce) else set())
+    used = set(equation.indices) | (
+        {n for n, _ in equation.body.ranges} if isinstance(equation.body, Reduce) else set()
+    )
     names = {old: time}
     if time in used and time != old:
         names[time] = fresh(time, {*used, time})

@@ -27,7 +27,7 @@ RESTS: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3))
 """What `...` is tried as."""
 
 REQUIRED: Mapping[str, str] = {
-    "units": "3", "filters": "4", "channels": "4", "size": "3", "groups": "2", "std": "0.5", "words": "5",
+    "units": "3", "filters": "4", "channels": "4", "size": "3", "groups": "2", "std": "0.5", "words": "5", "n": "3",
 }  # fmt: skip
 """A value for each argument that has no default."""
 

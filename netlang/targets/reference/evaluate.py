@@ -59,10 +59,15 @@ def evaluate(
     run = _Evaluation(graph, _sizes(graph, needed, known, sizes or {}), seed, step, np.dtype(dtype), direct)
     with np.errstate(all="ignore"):  # branches that are not taken may divide by zero or overflow
         for part in graph.components:
+            nodes = part.nodes if isinstance(part, Loop) else (part,)
+            run.values.update({n.name: run.given(n, known) for n in nodes if n.name in known})
+            wanted = {n.name for n in nodes if n.name in needed and n.name not in known}
+            if not wanted:
+                continue
             if isinstance(part, Loop):
-                run.loop(part, {name for name in needed if name not in known}, {})
-            elif part.name in needed:
-                run.values[part.name] = run.given(part, known) if part.name in known else run.value(part)
+                run.loop(part, wanted, {})
+            else:
+                run.values[part.name] = run.value(part)
     return run.values
 
 
@@ -119,7 +124,8 @@ class _Evaluation:
     def loop(self, loop: Loop, wanted: set[str], at: Mapping[str, Mapping[str, range]]) -> None:
         """A loop over time, step by step; `at` fixes the indices of its equations that outer loops run over."""
         for node in loop.nodes:
-            self.values.setdefault(node.name, np.zeros(self.shape(node), self.type_of(node)))
+            if node.name in wanted:
+                self.values.setdefault(node.name, np.zeros(self.shape(node), self.type_of(node)))
         steps = range(loop.steps.evaluate(self.sizes))
         for step in reversed(steps) if loop.backward else steps:
             now = {n.name: {**at.get(n.name, {}), _time(n, loop): range(step, step + 1)} for n in loop.nodes}
