@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from netlang.diagnostics import Span, fail
 from netlang.elaboration.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
@@ -127,6 +128,12 @@ def broadcast(left: tuple[Int, ...], right: tuple[Int, ...], span: Span, notes: 
     return tuple(out)
 
 
+def stretches(shape: tuple[Int, ...], whole: tuple[Int, ...]) -> bool:
+    """Whether a tensor of `shape` broadcasts to the shape `whole`."""
+    last = whole[len(whole) - len(shape) :] if shape else ()
+    return len(shape) <= len(whole) and all(m in (n, ONE) for m, n in zip(shape, last, strict=True))
+
+
 def stretched(shape: tuple[Int, ...], whole: tuple[Int, ...], at: Places) -> Places:
     """Where in a tensor of `shape` the place `at` of its broadcast to the shape `whole` reads."""
     skip = len(whole) - len(shape)
@@ -163,6 +170,8 @@ def binary(op: str, left: Value, right: Value, span: Span) -> Value:
             span,
             help="use `/`, or `floor(x / y)` for a rounded quotient",
         )
+    if op == "/" and isinstance(right, int | float) and right == 0:
+        _divided_by_zero(span)
     a, b = to_tensor(left, span), to_tensor(right, span)
     dtype = _common(a, b) if op in "+-*" else "real"
     return elementwise(lambda x, y: _apply(op, x, y), (a, b), span, dtype)
@@ -175,6 +184,10 @@ def _common(a: Tensor, b: Tensor) -> str:
 
 def _is_whole(tensor: Tensor) -> bool:
     return tensor.dtype == "int" or (not tensor.shape and _as_integer(tensor.scalar) is not None)
+
+
+def _divided_by_zero(span: Span) -> NoReturn:
+    fail("division-by-zero", "division by zero", span, help="check the arguments that the divisor is made of")
 
 
 def plainest(value: Value) -> Value:
@@ -220,7 +233,7 @@ def _static(op: str, left: Value, right: Value, span: Span) -> Value:
     try:
         value = _number(op, left, right)
     except ZeroDivisionError:
-        fail("division-by-zero", "division by zero", span, help="check the arguments that the divisor is made of")
+        _divided_by_zero(span)
     except OverflowError:
         value = math.inf
     if isinstance(value, complex):

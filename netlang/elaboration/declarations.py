@@ -94,13 +94,14 @@ class Declarations:
         path = frame.parameter_path(item.name)
         if path in self.elaborator.builder.nodes:
             return self.shared(path, shape, item, frame, maker)
-        if kind == "param" and item.init is None:
+        if item.init is None and (kind, frame.kind) != ("param", "net"):
+            example = "normal(0, 0.1)" if kind == "param" else "zeros"
             fail(
                 "missing-initializer",
                 f"`{item.name}` has no initial value",
                 item.span,
-                help=f"write one: `param {item.name}{_brackets(item)} ~ normal(0, 0.1)`",
-            ) if frame.kind != "net" else None
+                help=f"write one: `{kind} {item.name}{_brackets(item)} ~ {example}`",
+            )
         node: Node = (Param if kind == "param" else State)(path, shape, "real", origin)
         self.elaborator.builder.add(node)
         self.elaborator.initializers.initialize(node, item.init, frame, item.span)

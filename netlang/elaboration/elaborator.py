@@ -12,7 +12,7 @@ from dataclasses import replace
 from netlang.diagnostics import Span, fail, listing, nearest
 from netlang.elaboration.applications import Applications
 from netlang.elaboration.arguments import Arguments
-from netlang.elaboration.arithmetic import broadcast, describe, stretched, to_tensor
+from netlang.elaboration.arithmetic import describe, stretched, stretches, to_tensor
 from netlang.elaboration.build import Builder
 from netlang.elaboration.declarations import Declarations
 from netlang.elaboration.evaluate import Evaluator
@@ -321,7 +321,7 @@ class Elaborator:
         found = self.evaluate.local(s.name.id, frame, s.name.span)
         state = self.updatable(s.name, found, frame)
         value = to_tensor(self.evaluate.complete(s.value, frame), s.value.span)
-        if broadcast(value.shape, state.shape, s.span) != state.shape:
+        if not stretches(value.shape, state.shape):
             fail(
                 "shape-mismatch",
                 f"`{s.name.id}` {state.describe()}, its next value {value.describe()}",

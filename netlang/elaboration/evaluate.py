@@ -213,12 +213,12 @@ class Evaluator:
             *CONSTANTS,
         ]
         known += [n for s, n in frame.module.definitions if s == "callable"]
-        fail(
-            "unknown-name",
-            f"`{e.id}` is not defined",
-            e.span,
-            help=nearest(e.id, (word for word in known if word != e.id)) or f"define it above: `{e.id} = ...`",
-        )
+        builder = self.elaborator.builder
+        shown = next((roots for roots in (builder.outputs, builder.losses, builder.metrics) if e.id in roots), None)
+        help = nearest(e.id, (word for word in known if word != e.id)) or f"define it above: `{e.id} = ...`"
+        if shown is not None:
+            help = f"what is shown as `{e.id}` has no name to compute with: write `{e.id} = ...` in a line before"
+        fail("unknown-name", f"`{e.id}` is not defined", e.span, help=help)
 
     def rest(self, e: tree.Rest, context: Context) -> Value:
         fail(

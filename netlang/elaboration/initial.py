@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.elaboration.arithmetic import binary, broadcast, describe, stretched, to_tensor
+from netlang.elaboration.arithmetic import binary, describe, stretched, stretches, to_tensor
 from netlang.elaboration.frame import Context, Frame
 from netlang.elaboration.values import (
     Tensor,
     Value,
 )
-from netlang.graph.constructors import add, const, is_zero, mul, select, sub
-from netlang.graph.expression import ONE, ZERO, Compare, Expr, Read
+from netlang.graph.constructors import add, at_least_zero, const, mul, select, sub
+from netlang.graph.expression import ONE, ZERO, Compare, Const, Expr, Read
 from netlang.graph.integer import Int, integer
 from netlang.graph.nodes import Input, Node, Origin, Param, Random, State
 from netlang.graph.text import shape_text
@@ -24,6 +23,8 @@ from netlang.language import tree
 if TYPE_CHECKING:
     from netlang.elaboration.elaborator import Elaborator
 
+
+MOST_NUMBERS = 256  # of a written array
 
 _DRAWS: Mapping[str, tuple[str, ...]] = {
     "normal": ("mean", "std"),
@@ -113,7 +114,7 @@ class Initializers:
             for earlier in definition.body[:-1]:
                 self.elaborator.statement(earlier, inner)
             value = self.draw_expression(statement.values[0], shape, inner, origin, stream, per_example)
-        if broadcast(value.shape, shape, e.span) != shape:
+        if not stretches(value.shape, shape):
             fail(
                 "shape-mismatch",
                 f"the initial value {value.describe()}, not {shape_text(shape)}",
@@ -233,38 +234,47 @@ def _fans(shape: tuple[Int, ...]) -> dict[str, Value]:
 
 def _literal(items: Sequence[Value], span: Span) -> Tensor:
     """A written array, `[[1, 2], [3, 4]]`, as a tensor."""
-    shape: list[int] = []
-    level: Sequence[Value] = items
-    while level and all(isinstance(x, list) for x in level):
-        shape.append(len(level))
-        if len({len(x) for x in level if isinstance(x, list)}) != 1:
-            fail(
-                "shape-mismatch",
-                "the rows of the array have different lengths",
-                span,
-                help="write equally many numbers in each row",
-            )
-        level = list(itertools.chain.from_iterable(x for x in level if isinstance(x, list)))
-    if not level or not all(isinstance(x, int | float) and not isinstance(x, bool) for x in level):
-        fail("type-mismatch", "an array is made of numbers", span, help="write rows of numbers: `[[1, 2], [3, 4]]`")
-    extents = [*shape, len(level) // math.prod(shape)]
-    numbers = [const(float(x)) for x in level]  # type: ignore[arg-type]
-    dims = tuple(integer(n) for n in extents)
-    if len(numbers) > 256:
+    shape, numbers = _flattened(items, span)
+    if len(numbers) > MOST_NUMBERS:
         fail(
             "expression-too-large",
-            "a written array has at most 256 numbers",
+            f"a written array has at most {MOST_NUMBERS} numbers",
             span,
             help="load larger values into `net.params`",
         )
+    dims = tuple(integer(n) for n in shape)
 
     def element(at: tuple[Int, ...]) -> Expr:
         place = integer(0)
         for i, n in zip(at, dims, strict=True):
             place = place * n + i
-        out: Expr = numbers[-1]
-        for k in range(len(numbers) - 2, -1, -1):
-            out = select(is_zero(place - k), numbers[k], out)
-        return out
+        return _item(numbers, 0, place)
 
     return Tensor(dims, element)
+
+
+def _flattened(items: Sequence[Value], span: Span) -> tuple[tuple[int, ...], list[Const]]:
+    """The shape of a written array, and its numbers in row-major order."""
+    rows = [_flattened(x, span) for x in items if isinstance(x, list)]
+    numbers = [const(x) for x in items if isinstance(x, int | float) and not isinstance(x, bool)]
+    if not items or len(items) not in (len(rows), len(numbers)):
+        fail("type-mismatch", "an array is made of numbers", span, help="write rows of numbers: `[[1, 2], [3, 4]]`")
+    if len({shape for shape, _ in rows}) > 1:
+        fail(
+            "shape-mismatch",
+            "the rows of the array have different lengths",
+            span,
+            help="write equally many numbers in each row",
+        )
+    if not rows:
+        return (len(items),), numbers
+    return (len(items), *rows[0][0]), [x for _, row in rows for x in row]
+
+
+def _item(numbers: Sequence[Const], first: int, place: Int) -> Expr:
+    """The number at a place, by bisection: the expression is as deep as the logarithm of their count."""
+    if len(numbers) == 1:
+        return numbers[0]
+    half = len(numbers) // 2
+    left, right = _item(numbers[:half], first, place), _item(numbers[half:], first + half, place)
+    return select(at_least_zero(place - (first + half)), right, left)

@@ -169,6 +169,6 @@ class Subscripts:
                 "bad-value",
                 f"`{e.span.text}` is not in the list, which has {len(items)} items",
                 e.span,
-                help="items count from 0",
+                help=f"pick one by a number known at compile time, from 0 to {len(items) - 1}",
             )
         return items[key]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netlang.graph.nodes import Equation
-from tests.passes.elaborated import Array, graph, net, place, values, wrong
+from tests.elaboration.nets import Array, graph, net, place, values, wrong
 
 random = np.random.default_rng(3)
 ARRAYS = {

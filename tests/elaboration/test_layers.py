@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netlang.graph.text import graph_text
-from tests.passes.elaborated import graph, net, place, values, wrong
+from tests.elaboration.nets import graph, net, place, values, wrong
 
 Golden = Callable[[str, str], None]
 

@@ -7,7 +7,7 @@ import pytest
 
 import netlang
 from netlang.runtime.gradcheck import gradcheck
-from tests.passes.elaborated import net, place, values, wrong
+from tests.elaboration.nets import net, place, values, wrong
 
 x = np.array([3.0, -1.0, 4.0, 1.0, -5.0])
 X = np.arange(12.0).reshape(3, 4) % 7 - 2
