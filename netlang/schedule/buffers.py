@@ -10,7 +10,7 @@ from netlang.graph.expression import Expr, Read, Reduce, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, product
 from netlang.graph.nodes import Equation, Extern, Input, Node, Origin, Param, Random, State, View
-from netlang.schedule.fuse import tensor_reads
+from netlang.graph.traversal import tensor_reads
 from netlang.schedule.order import Group
 from netlang.schedule.program import Buffer, Tensor
 
@@ -21,7 +21,7 @@ def aliased(node: Node, graph: Graph) -> Node:
     """The node; an equation that only repeats the elements of a tensor in their order as a view of it."""
     if not isinstance(node, Equation):
         return node
-    found = list(tensor_reads(node))
+    found = list(tensor_reads(node.body))
     if len(found) != 1:
         return node
     ((tensor, indices),) = found
@@ -108,7 +108,7 @@ def update_in_place(
     for k, group in enumerate(groups):
         here = Tensor("", "", "", group.shape, "real").place(group.places)
         for member in group.members:
-            for tensor, indices in tensor_reads(member):
+            for tensor, indices in tensor_reads(member.body):
                 buffer = tensors[tensor].buffer
                 last_reader[buffer] = max(k, last_reader.get(buffer, k))
                 reduced = isinstance(member.body, Reduce)
@@ -145,7 +145,7 @@ def stored_members(groups: list[Group], tensors: Mapping[str, Tensor], wanted: s
     stored = {name for name in owner if name in memory or tensors[name].buffer != name}
     for k, group in enumerate(groups):
         for member in group.members:
-            for tensor, _ in tensor_reads(member):
+            for tensor, _ in tensor_reads(member.body):
                 source = tensors[tensor].source
                 if owner.get(source, k) != k:
                     stored.add(source)
