@@ -30,7 +30,7 @@ from netlang.draw.nesting import instance, nested
 from netlang.draw.notation import is_guard
 from netlang.draw.signs import row_sign
 from netlang.graph import integer
-from netlang.graph.constructors import conjuncts, every, mul, negate
+from netlang.graph.constructors import base_and_exponent, conjuncts, every, mul, negate
 from netlang.graph.expression import (
     ONE,
     ZERO,
@@ -150,9 +150,9 @@ def quotient(e: Apply, words: Vocabulary) -> Formula:
     over: list[Formula] = []
     under: list[Formula] = []
     for factor in e.args:
-        if isinstance(factor, Apply) and factor.op == "pow" and _is_negative_power(factor):
-            assert isinstance(factor.args[1], Const)
-            under.append(power(element(factor.args[0], words), -factor.args[1].value))
+        base, exponent = base_and_exponent(factor)
+        if exponent < 0:
+            under.append(power(element(base, words), -exponent))
         else:
             over.append(element(factor, words))
     over.sort(key=_rank)
@@ -174,10 +174,6 @@ def _rank(factor: Formula) -> int:
         return 0
     order = (Call, Sum, Bracket, Reduction)
     return next((k for k, kind in enumerate(order, 2) if isinstance(factor, kind)), 1)
-
-
-def _is_negative_power(e: Apply) -> bool:
-    return isinstance(e.args[1], Const) and e.args[1].value < 0
 
 
 def _read(e: Read, words: Vocabulary) -> Formula:
@@ -280,7 +276,7 @@ def statement(c: Condition, words: Vocabulary) -> Formula:
     if isinstance(c, IsZero):
         return _equality("=", c.value, words)
     if isinstance(c, AtLeastZero):
-        low, high = _sides(c.value)
+        low, high = c.value.sides()
         return Relation("<=", integer_formula(low, words), integer_formula(high, words))
     if isinstance(c, Compare):
         left, right = element(c.left, words), element(c.right, words)
@@ -302,11 +298,5 @@ def statement(c: Condition, words: Vocabulary) -> Formula:
 
 
 def _equality(op: str, value: Int, words: Vocabulary) -> Formula:
-    low, high = _sides(value)
+    low, high = value.sides()
     return Relation(op, integer_formula(high, words), integer_formula(low, words))
-
-
-def _sides(value: Int) -> tuple[Int, Int]:
-    """What is subtracted and what is added in a value compared with zero."""
-    low = Int({m: k for m, k in value.terms if k < 0})
-    return -low, value - low

@@ -28,7 +28,7 @@ from netlang.draw.formula import (
     transposed,
 )
 from netlang.graph import integer
-from netlang.graph.constructors import add, mul, negate
+from netlang.graph.constructors import add, base_and_exponent, mul, negate
 from netlang.graph.constructors import power as expression_power
 from netlang.graph.expression import (
     ONE,
@@ -231,9 +231,9 @@ class _Writer:
         over: list[Shaped] = []
         under: list[Shaped] = []
         for factor in args:
-            exponent = factor.args[1] if isinstance(factor, Apply) and factor.op == "pow" else None
-            if isinstance(factor, Apply) and isinstance(exponent, Const) and exponent.value < 0:
-                under.append(self._power(self.shaped(factor.args[0]), -exponent.value))
+            base, exponent = base_and_exponent(factor)
+            if exponent < 0:
+                under.append(self._power(self.shaped(base), -exponent))
             else:
                 over.append(self.shaped(factor))
         return over, under
@@ -312,7 +312,7 @@ class _Writer:
 
 def _is_case(e: Select) -> bool:
     """True for a term that is there at one place only."""
-    return isinstance(e.condition, IsZero) and not any(isinstance(a, Fetch) for a in e.condition.value.atoms())
+    return isinstance(e.condition, IsZero) and not any(e.condition.value.fetches())
 
 
 def _factors_of(e: Expr) -> tuple[Expr, ...]:

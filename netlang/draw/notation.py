@@ -24,7 +24,7 @@ MINUS = "\N{MINUS SIGN}"
 
 def shape_label(shape: Iterable[Int]) -> str:
     """`50 × 14 × 14`; nothing for a scalar."""
-    return f" {TIMES} ".join(extent.key.replace("|", "") for extent in shape)
+    return f" {TIMES} ".join(map(str, shape))
 
 
 def count_label(count: int, noun: str) -> str:

@@ -17,7 +17,7 @@ from netlang.draw.nesting import instance, nested
 from netlang.draw.signs import row_sign
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import Module, module_from_text, standard_library
-from netlang.graph.constructors import apply, mul, power, select
+from netlang.graph.constructors import apply, base_and_exponent, mul, power, select
 from netlang.graph.expression import Apply, Compare, Condition, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index
@@ -203,11 +203,8 @@ def _reciprocals(factors: Sequence[Expr]) -> list[Expr | Condition]:
     """The factors of a product, a negative power as so many reciprocals."""
     out: list[Expr | Condition] = []
     for factor in factors:
-        exponent = factor.args[1] if isinstance(factor, Apply) and factor.op == "pow" else None
-        if isinstance(factor, Apply) and isinstance(exponent, Const) and exponent.value in (-2, -3):
-            out += [power(factor.args[0], -1)] * int(-exponent.value)
-        else:
-            out.append(factor)
+        base, exponent = base_and_exponent(factor)
+        out += [power(base, -1)] * int(-exponent) if exponent in (-2, -3) else [factor]
     return out
 
 

@@ -167,10 +167,9 @@ def mul(*factors: Expr) -> Expr:
         elif isinstance(factor, Select) and factor.otherwise == ZERO:
             guards.append(factor.condition)
             queue.append(factor.then)
-        elif isinstance(factor, Apply) and factor.op == "pow" and isinstance(factor.args[1], Const):
-            powers[factor.args[0]] = powers.get(factor.args[0], 0.0) + factor.args[1].value
         else:
-            powers[factor] = powers.get(factor, 0.0) + 1.0
+            base, exponent = base_and_exponent(factor)
+            powers[base] = powers.get(base, 0.0) + exponent
     if c == 0:
         return ZERO
     parts = [part for base, exponent in powers.items() if (part := power(base, exponent)) != ONE]
@@ -186,6 +185,13 @@ def mul(*factors: Expr) -> Expr:
     else:
         value = parts[0] if len(parts) == 1 else Apply("mul", tuple(parts))
     return select(every(guards), value, ZERO) if guards else value
+
+
+def base_and_exponent(e: Expr) -> tuple[Expr, float]:
+    """The base and the exponent of a power by a constant; what is none is its own first power."""
+    if isinstance(e, Apply) and e.op == "pow" and isinstance(e.args[1], Const):
+        return e.args[0], e.args[1].value
+    return e, 1.0
 
 
 def power(base: Expr, exponent: float) -> Expr:

@@ -5,8 +5,8 @@ A graph is immutable. A pass makes a new one from nodes and roots with `Graph.bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,24 @@ if TYPE_CHECKING:
     import networkx
 
 
+# the fields of a graph that map names of the user's to nodes, in the order they are printed in
+ROOTS = ("outputs", "losses", "metrics", "objectives", "updates", "initial", "gradients")
+
+
 def _nothing() -> Mapping[str, str]:
     return MappingProxyType({})
+
+
+def reached(start: Iterable[str], following: Callable[[str], Iterable[str]]) -> set[str]:
+    """The names in `start`, and all that come from them by `following`."""
+    seen: set[str] = set()
+    stack = list(start)
+    while stack:
+        name = stack.pop()
+        if name not in seen:
+            seen.add(name)
+            stack.extend(following(name))
+    return seen
 
 
 @dataclass(frozen=True)
@@ -115,49 +131,31 @@ class Graph:
 
     def ancestors(self, roots: Iterable[str]) -> set[str]:
         """The roots and everything that they are computed from."""
-        seen: set[str] = set()
-        stack = list(roots)
-        while stack:
-            name = stack.pop()
-            if name not in seen:
-                seen.add(name)
-                stack.extend(self.nodes[name].operands)
-        return seen
+        return reached(roots, lambda name: self.nodes[name].operands)
 
     def descendants(self, roots: Iterable[str]) -> set[str]:
         """The roots and everything computed from them."""
-        seen: set[str] = set()
-        stack = list(roots)
-        while stack:
-            name = stack.pop()
-            if name not in seen:
-                seen.add(name)
-                stack.extend(self.users[name])
-        return seen
+        return reached(roots, self.users.__getitem__)
 
     def prune(self, roots: Iterable[str]) -> Graph:
         """The part that the roots need; roots maps lose the entries whose node is gone."""
         keep = self.ancestors(roots)
-        maps = {
-            f.name: {k: v for k, v in getattr(self, f.name).items() if v in keep}
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), Mapping) and f.name != "nodes"
-        }
+        maps = {kind: {k: v for k, v in nodes.items() if v in keep} for kind, nodes in self.root_maps.items()}
         return self.evolve([n for n in self if n.name in keep], **maps)
+
+    @property
+    def root_maps(self) -> dict[str, Mapping[str, str]]:
+        """The root maps by the names of their fields."""
+        return {kind: getattr(self, kind) for kind in ROOTS}
 
     @property
     def roots(self) -> tuple[str, ...]:
         """Every node that a root map names."""
-        maps = (self.outputs, self.losses, self.metrics, self.updates, self.initial, self.gradients, self.objectives)
-        return tuple(dict.fromkeys(v for m in maps for v in m.values()))
+        return tuple(dict.fromkeys(name for nodes in self.root_maps.values() for name in nodes.values()))
 
     def renamed_roots(self, names: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """The root maps with node names replaced, for `evolve`."""
-        return {
-            f.name: {k: names.get(v, v) for k, v in getattr(self, f.name).items()}
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), Mapping) and f.name != "nodes"
-        }
+        return {kind: {k: names.get(v, v) for k, v in nodes.items()} for kind, nodes in self.root_maps.items()}
 
     def inputs(self, role: str) -> tuple[Input, ...]:
         return tuple(n for n in self if isinstance(n, Input) and n.role == role)
@@ -169,6 +167,3 @@ class Graph:
     @property
     def states(self) -> tuple[State, ...]:
         return tuple(n for n in self if isinstance(n, State))
-
-    def with_node(self, node: Node) -> Graph:
-        return self.evolve([replace(node) if n.name == node.name else n for n in self])

@@ -205,6 +205,15 @@ class Int(Keyed):
         """Names of the indices that it depends on."""
         return {atom.name for atom in self.atoms() if isinstance(atom, Index)}
 
+    def fetches(self) -> Iterable[Fetch]:
+        """The reads of integer tensors that it depends on, outermost first."""
+        return (atom for atom in self.atoms() if isinstance(atom, Fetch))
+
+    def sides(self) -> tuple[Int, Int]:
+        """What is subtracted in it and what is added, as the two sides of a comparison with zero: `low <= high`."""
+        low = Int({m: -c for m, c in self.terms if c < 0})
+        return low, self + low
+
     def coefficient(self, atom: Atom) -> int:
         """The integer coefficient of the monomial that is `atom` alone."""
         return dict(self.terms).get((atom,), 0)
@@ -301,6 +310,14 @@ def product(values: Iterable[Int]) -> Int:
     for value in values:
         total = total * value
     return total
+
+
+def place_in(ranges: Iterable[tuple[str, Int]]) -> Int:
+    """The row-major place of indices among their ranges."""
+    place = ZERO
+    for name, extent in ranges:
+        place = place * extent + index(name)
+    return place
 
 
 def is_nonnegative(value: Int) -> bool:

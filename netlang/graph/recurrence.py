@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from netlang.graph.expression import Read
-from netlang.graph.integer import Fetch, Int, index
+from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation, Node
-from netlang.graph.traversal import integers, walk
+from netlang.graph.traversal import tensor_reads
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,7 @@ def accesses(node: Node) -> Iterator[Access]:
     if not isinstance(node, Equation):
         yield from (Access(node, operand, None) for operand in node.operands)
         return
-    for inner in walk(node.body):
-        if isinstance(inner, Read):
-            yield Access(node, inner.tensor, inner.indices)
-        for value in integers(inner):
-            for atom in value.atoms():
-                if isinstance(atom, Fetch):
-                    yield Access(node, atom.tensor, atom.indices)
+    yield from (Access(node, tensor, places) for tensor, places in tensor_reads(node.body))
 
 
 def components(nodes: Iterable[Node]) -> tuple[Component, ...] | list[str]:

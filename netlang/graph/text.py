@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from netlang.graph.constructors import base_and_exponent
 from netlang.graph.expression import (
     All,
     Any,
@@ -50,9 +51,8 @@ def condition_text(c: Condition) -> str:
     if isinstance(c, IsZero):
         return _equal(c.value, "==")
     if isinstance(c, AtLeastZero):
-        low = Int({m: k for m, k in c.value.terms if k < 0})
-        high = c.value - low
-        return f"{(-low).key} <= {high.key}"
+        low, high = c.value.sides()
+        return f"{low.key} <= {high.key}"
     if isinstance(c, Compare):
         return f"{_expr(c.left)[0]} {c.op} {_expr(c.right)[0]}"
     if isinstance(c, Not):
@@ -70,8 +70,8 @@ def _nested(c: Condition) -> str:
 
 
 def _equal(value: Int, op: str) -> str:
-    low = Int({m: k for m, k in value.terms if k < 0})
-    return f"{(value - low).key} {op} {(-low).key}"
+    low, high = value.sides()
+    return f"{high.key} {op} {low.key}"
 
 
 def _expr(e: Expr) -> tuple[str, int]:
@@ -126,16 +126,11 @@ def _sum(terms: Iterable[Expr]) -> str:
 def _product(factors: tuple[Expr, ...]) -> str:
     sign, over, under = "", [], []
     for factor in factors:
+        base, exponent = base_and_exponent(factor)
         if factor == Const(-1.0) and len(factors) > 1:
             sign = "-"
-        elif (
-            isinstance(factor, Apply)
-            and factor.op == "pow"
-            and isinstance(factor.args[1], Const)
-            and factor.args[1].value < 0
-        ):
-            inverse = Apply("pow", (factor.args[0], Const(-factor.args[1].value)))
-            under.append(_wrap(factor.args[0], _POWER) if factor.args[1].value == -1 else _wrap(inverse, _POWER))
+        elif exponent < 0:
+            under.append(_wrap(base if exponent == -1 else Apply("pow", (base, Const(-exponent))), _POWER))
         elif isinstance(factor, Const):
             over.append(_number(factor.value))
         else:
@@ -173,8 +168,7 @@ def graph_text(graph: Graph) -> str:
     """The whole graph, a line for each node in definition order, then the roots."""
     lines = [f"graph {graph.name}" + (" (batched)" if graph.lifted else "")]
     lines += [f"  {node_text(node)}" for node in graph]
-    for title in ("outputs", "losses", "metrics", "objectives", "updates", "initial", "gradients"):
-        roots = getattr(graph, title)
+    for title, roots in graph.root_maps.items():
         if roots:
             lines.append(f"{title}")
             lines += [f"  {name} = {node}" for name, node in roots.items()]

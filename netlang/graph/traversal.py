@@ -88,19 +88,21 @@ def read_depth(node: Expr | Condition) -> int:
 
 
 def _integer_depth(value: Int) -> int:
-    fetches = (atom for atom in value.atoms() if isinstance(atom, Fetch))
-    return max((1 + max(map(_integer_depth, atom.indices), default=0) for atom in fetches), default=0)
+    return max((1 + max(map(_integer_depth, fetch.indices), default=0) for fetch in value.fetches()), default=0)
 
 
-def operands(node: Expr) -> list[str]:
-    """Names of all tensors that it reads, labels and places included, in order of first appearance."""
-    names: dict[str, None] = {}
+def tensor_reads(node: Expr | Condition) -> Iterator[tuple[str, tuple[Int, ...]]]:
+    """Every read of a tensor, labels and places included, as its name and the indices, in order of appearance."""
     for inner in walk(node):
         if isinstance(inner, Read):
-            names[inner.tensor] = None
+            yield inner.tensor, inner.indices
         for value in integers(inner):
-            names.update(dict.fromkeys(a.tensor for a in value.atoms() if isinstance(a, Fetch)))
-    return list(names)
+            yield from ((fetch.tensor, fetch.indices) for fetch in value.fetches())
+
+
+def operands(node: Expr | Condition) -> list[str]:
+    """Names of all tensors that it reads, labels and places included, in order of first appearance."""
+    return list(dict.fromkeys(tensor for tensor, _ in tensor_reads(node)))
 
 
 def free_indices(node: Expr | Condition) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from netlang.diagnostics import InternalError
 from netlang.graph.expression import Apply, Condition, Expr, Read, Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Fetch, Int, product
+from netlang.graph.integer import Int, product
 from netlang.graph.nodes import Equation, Node, View
 from netlang.graph.scalars import SCALARS
 from netlang.graph.traversal import integers, parts
@@ -66,7 +66,6 @@ def _check_expression(graph: Graph, e: Expr | Condition, bound: set[str], root: 
 def _check_integer(graph: Graph, value: Int, bound: set[str]) -> None:
     missing = value.indices() - bound
     assert not missing, f"uses the unbound index `{min(missing)}`"
-    for atom in value.atoms():
-        if isinstance(atom, Fetch):
-            assert graph[atom.tensor].dtype == "int", f"indexes by `{atom.tensor}`, which is not of integers"
-            assert len(atom.indices) == len(graph[atom.tensor].shape), f"fetches `{atom.tensor}` with a wrong rank"
+    for fetch in value.fetches():
+        assert graph[fetch.tensor].dtype == "int", f"indexes by `{fetch.tensor}`, which is not of integers"
+        assert len(fetch.indices) == len(graph[fetch.tensor].shape), f"fetches `{fetch.tensor}` with a wrong rank"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from netlang.graph.constructors import add, const, mul, neg, power, select, sub
+from netlang.graph.constructors import add, base_and_exponent, const, mul, neg, power, select, sub
 from netlang.graph.expression import (
     ONE,
     ZERO,
@@ -234,13 +234,11 @@ def _factors(term: Expr) -> list[Expr]:
         if isinstance(factor, Const):
             value = abs(factor.value)  # only one that division takes out without a trace of rounding
             found += [const(value)] if value not in (0.0, 1.0, float("inf")) and value * value**-1 == 1 else []
-        elif isinstance(factor, Apply) and factor.op == "pow" and isinstance(factor.args[1], Const):
-            exponent = factor.args[1].value
+        else:
+            base, exponent = base_and_exponent(factor)
             found.append(factor)
             if exponent == int(exponent) and exponent not in (1, -1):
-                found.append(power(factor.args[0], 1 if exponent > 0 else -1))
-        else:
-            found.append(factor)
+                found.append(power(base, 1 if exponent > 0 else -1))
     return found
 
 

@@ -12,19 +12,19 @@ The sweep treats each node once, so the result is linear in the size of the netw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 from netlang.diagnostics import InternalError, fail, nearest
 from netlang.graph.constructors import add, every, is_zero, mul, read, reduce, select
 from netlang.graph.expression import ONE, ZERO, Expr, Read, Reduce
-from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, fetch, index, product
+from netlang.graph.graph import Graph, reached
+from netlang.graph.integer import Int, fetch, index, place_in, product
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, View
 from netlang.graph.traversal import fresh, reads, substitute
 from netlang.graph.traversal import replace as exchange
-from netlang.passes.invert import collapse, invert, place_in
+from netlang.passes.invert import collapse, invert
 from netlang.passes.partials import partials, real_reads
 
 PREFIX = "d/"  # of the names of adjoints
@@ -230,18 +230,7 @@ def _between(graph: Graph, wrt: Iterable[str], objective: str) -> set[str]:
     for name, operands in before.items():
         for operand in operands:
             after[operand].append(name)
-    return _reached(before, [objective]) & _reached(after, wrt)
-
-
-def _reached(edges: Mapping[str, Iterable[str]], start: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    stack = list(start)
-    while stack:
-        name = stack.pop()
-        if name not in seen:
-            seen.add(name)
-            stack.extend(edges[name])
-    return seen
+    return reached([objective], before.__getitem__) & reached(wrt, after.__getitem__)
 
 
 def _place_names(graph: Graph, node: Node) -> tuple[str, ...]:

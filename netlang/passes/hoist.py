@@ -13,9 +13,9 @@ from dataclasses import replace
 from netlang.graph.constructors import add, apply, const, mul, neg, select, whole, within
 from netlang.graph.expression import TRUE, ZERO, Apply, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Fetch, Int, index, product
+from netlang.graph.integer import Int, index, product
 from netlang.graph.nodes import Equation, Node
-from netlang.graph.traversal import free_indices, fresh, integers, reads, rewrite, substitute, walk
+from netlang.graph.traversal import free_indices, fresh, reads, rewrite, substitute, tensor_reads
 from netlang.passes.share import canonical, is_expensive
 from netlang.passes.simplify import simplify
 
@@ -155,12 +155,9 @@ def _outermost(e: Expr, apart: Callable[[Expr], Expr | None]) -> Expr:
 
 def _is_safe(graph: Graph, e: Expr, extents: Extents) -> bool:
     """True where every read is inside its tensor without the guards around the expression."""
-    accesses = [(found.tensor, found.indices) for found in reads(e)]
-    values = [value for part in walk(e) for value in integers(part)]
-    accesses += [(a.tensor, a.indices) for value in values for a in value.atoms() if isinstance(a, Fetch)]
     return all(
         within(place, extent, extents) == TRUE
-        for tensor, places in accesses
+        for tensor, places in tensor_reads(e)
         if tensor in graph.nodes  # the others have just been made, and are read at their own indices
         for place, extent in zip(places, graph[tensor].shape, strict=True)
     )

@@ -7,7 +7,7 @@ to be summed over, under a guard that holds where the equation does, so the answ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from netlang.graph.constructors import at_least_zero, conjuncts, decide, every, is_zero, select
@@ -236,11 +236,3 @@ def within_ranges(body: Expr, extents: Mapping[str, Int]) -> Expr:
         return select(decide(e.condition, extents), e.then, e.otherwise) if isinstance(e, Select) else None
 
     return rewrite(body, decided, lambda value: reduce_ranges(value, extents))
-
-
-def place_in(ranges: Iterable[tuple[str, Int]]) -> Int:
-    """The row-major place of the indices among their ranges."""
-    place = integer(0)
-    for name, extent in ranges:
-        place = place * extent + index(name)
-    return place

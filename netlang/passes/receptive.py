@@ -9,15 +9,15 @@ what reduces a whole axis sees the whole input along it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from netlang.graph.expression import Read, Reduce
+from netlang.graph.expression import Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Fetch, Floor, Index, Int, integer
+from netlang.graph.integer import Floor, Index, Int, integer
 from netlang.graph.nodes import Equation, Extern, Input, View
-from netlang.graph.traversal import integers, walk
+from netlang.graph.traversal import tensor_reads
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _detached(field: Field) -> Field:
 def _of_equation(graph: Graph, node: Equation, found: Mapping[str, Fields], sizes: Mapping[str, int]) -> Fields:
     merged: dict[str, tuple[Field, ...]] = {}
     extents = dict(node.body.ranges) if isinstance(node.body, Reduce) else {}
-    for tensor, places in _reads(node):
+    for tensor, places in dict.fromkeys(tensor_reads(node.body)):
         shape = [extent.evaluate(sizes) for extent in graph[tensor].shape]
         accesses = [_access(p, n, node, extents, sizes) for p, n in zip(places, shape, strict=True)]
         for name, axes in found[tensor].items():
@@ -99,21 +99,10 @@ def _of_equation(graph: Graph, node: Equation, found: Mapping[str, Fields], size
     return merged
 
 
-def _reads(node: Equation) -> Iterator[tuple[str, tuple[Int, ...]]]:
-    """Every read of the body and every fetch in its integers, once."""
-    seen: dict[tuple[str, tuple[Int, ...]], None] = {}
-    for part in walk(node.body):
-        if isinstance(part, Read):
-            seen[part.tensor, part.indices] = None
-        for value in integers(part):
-            seen.update({(a.tensor, a.indices): None for a in value.atoms() if isinstance(a, Fetch)})
-    yield from seen
-
-
 def _access(place: Int, extent: int, node: Equation, reduced: Mapping[str, Int], sizes: Mapping[str, int]) -> _Access:
     moving = [axis for axis, name in enumerate(node.indices) if name in place.indices()]
     window = place.substitute({name: integer(0) for name in node.indices})
-    ends = None if any(isinstance(atom, Fetch) for atom in window.atoms()) else window.bounds(reduced)
+    ends = None if any(window.fetches()) else window.bounds(reduced)
     if ends is None:
         return _Access(0, extent - 1, None, None, True)
     low, high = ends[0].evaluate(sizes), ends[1].evaluate(sizes)

@@ -355,13 +355,8 @@ def _without_copies(graph: Graph) -> Graph:
             node = whole
         if node.name != name:
             renamed[name] = node.name
-    others = {v for k, v in _other_roots(graph)}
+    others = {node for kind, nodes in graph.root_maps.items() if kind != "gradients" for node in nodes.values()}
     read = {operand for node in graph for operand in node.operands}
     gone = {name for name in renamed if name not in others and name not in read}
     gradients = {k: renamed.get(v, v) for k, v in graph.gradients.items()}
     return graph.evolve([n for n in graph if n.name not in gone], gradients=gradients)
-
-
-def _other_roots(graph: Graph) -> list[tuple[str, str]]:
-    maps = (graph.outputs, graph.losses, graph.metrics, graph.updates, graph.initial, graph.objectives)
-    return [item for roots in maps for item in roots.items()]

@@ -10,7 +10,7 @@ from netlang.graph.expression import Expr, Read, Reduce, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, product
 from netlang.graph.nodes import Equation, Extern, Input, Node, Origin, Param, Random, State, View
-from netlang.schedule.fuse import tensor_reads
+from netlang.graph.traversal import tensor_reads
 from netlang.schedule.order import Group
 from netlang.schedule.program import Buffer, Tensor
 from netlang.schedule.recurrence import Recurrence
@@ -22,7 +22,7 @@ def aliased(node: Node, graph: Graph) -> Node:
     """The node; an equation that only repeats the elements of a tensor in their order as a view of it."""
     if not isinstance(node, Equation):
         return node
-    found = list(tensor_reads(node))
+    found = list(tensor_reads(node.body))
     if len(found) != 1:
         return node
     ((tensor, indices),) = found
@@ -112,7 +112,7 @@ def update_in_place(
     for k, group in enumerate(groups):
         here = None if isinstance(group, Recurrence) else Tensor("", "", "", group.shape, "real").place(group.places)
         for member in group.members:
-            for tensor, indices in tensor_reads(member):
+            for tensor, indices in tensor_reads(member.body):
                 buffer = tensors[tensor].buffer
                 last_reader[buffer] = max(k, last_reader.get(buffer, k))
                 reduced = isinstance(member.body, Reduce)
@@ -151,7 +151,7 @@ def stored_members(parts: list[Group | Recurrence], tensors: Mapping[str, Tensor
     for k, group in enumerate(groups):
         here = Tensor("", "", "", group.shape, "real").place(group.places)
         for member in group.members:
-            for tensor, indices in tensor_reads(member):
+            for tensor, indices in tensor_reads(member.body):
                 source = tensors[tensor].source
                 if owner.get(source) != k or tensors[tensor].place(indices) != here:
                     stored.add(source)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netlang.graph.expression import Read, Reduce
-from netlang.graph.integer import Fetch, Int, index
+from netlang.graph.expression import Reduce
+from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation
-from netlang.graph.traversal import integers, substitute, walk
+from netlang.graph.traversal import substitute, tensor_reads
 from netlang.schedule.order import Group, loop_order
 from netlang.schedule.program import Tensor
 
@@ -71,18 +71,7 @@ def _fits(equation: Equation, group: Group, tensors: Mapping[str, Tensor]) -> bo
         return False
     inside = {tensors[m.name].buffer for m in group.members}
     here = Tensor("", "", "", equation.shape, "real").place(equation.places)
-    for tensor, indices in tensor_reads(equation):
+    for tensor, indices in tensor_reads(equation.body):
         if tensors[tensor].buffer in inside and tensors[tensor].place(indices) != here:
             return False
     return True
-
-
-def tensor_reads(equation: Equation) -> Iterable[tuple[str, tuple[Int, ...]]]:
-    """Every read and fetch of a tensor's element in an equation."""
-    for node in walk(equation.body):
-        if isinstance(node, Read):
-            yield node.tensor, node.indices
-        for value in integers(node):
-            for atom in value.atoms():
-                if isinstance(atom, Fetch):
-                    yield atom.tensor, atom.indices

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from netlang.graph.constructors import every
-from netlang.graph.expression import TRUE, Condition, Const, Expr, Read, Reduce, Select, Whole
-from netlang.graph.integer import ZERO, Atom, Fetch, Int, index
+from netlang.graph.expression import TRUE, Condition, Const, Expr, Read, Reduce, Whole
+from netlang.graph.integer import ZERO, Atom, Fetch, Int, index, place_in
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import free_indices, operands, rewrite, walk
 from netlang.schedule.order import NEUTRAL, Group, Order, Ranges, interval, loop_order, split_guard
@@ -37,10 +37,7 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     neutral = Const(NEUTRAL[reduction.op])
     if reduction.op in ("argmax", "argmin"):
         best = f"{first.name}.best"
-        place = ZERO
-        for name, extent in reduction.ranges:
-            place = place * extent + index(name)
-        inner = (Extreme(scalar(first), best, reduction.op, body, place),)
+        inner = (Extreme(scalar(first), best, reduction.op, body, place_in(reduction.ranges)),)
         start = (Assign(best, "real", neutral), Assign(scalar(first), "int", Const(0.0)))
     else:
         inner = (Combine(first.name, reduction.op, body),)
@@ -128,13 +125,9 @@ def _loops(
                 stops += ends[1]
         body = (Loop(name, tuple(starts), tuple(stops), _loops(rest, kept, inner, bound | {name})),)
     # tests that fetch come last: those before them keep the fetch inside its tensor
-    ready.sort(key=lambda g: bool(operands_of(g)))
+    ready.sort(key=lambda g: bool(operands(g)))
     condition = every(ready)
     return body if condition == TRUE else (Guard(condition, body),)
-
-
-def operands_of(condition: Condition) -> list[str]:
-    return operands(Select(condition, Const(1.0), Const(0.0)))
 
 
 def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tuple[Statement, ...]:

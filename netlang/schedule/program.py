@@ -9,12 +9,12 @@ next to `Kernel`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from netlang.graph.expression import Condition, Expr, Read
-from netlang.graph.integer import ZERO, Fetch, Int, product
+from netlang.graph.expression import Condition, Expr
+from netlang.graph.integer import ZERO, Int, product
 from netlang.graph.nodes import Origin
-from netlang.graph.traversal import integers, walk
+from netlang.graph.traversal import tensor_reads
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,6 @@ class Program:
     outputs: Mapping[str, Tensor]
     sizes: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
-    updated: frozenset[str] = field(default=frozenset())
 
     def of_kind(self, *kinds: str) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers.values() if b.kind in kinds)
@@ -224,16 +223,10 @@ def places(statement: Statement) -> tuple[Int, ...]:
 def accesses(body: Iterable[Statement]) -> Iterator[tuple[str, tuple[Int, ...], bool]]:
     """Every access: the tensor's name, the indices, and whether it is a store; a store's value comes before it."""
     for statement in statements(body):
-        values = list(places(statement))
         for root in expressions(statement):
-            for node in walk(root):
-                if isinstance(node, Read):
-                    yield node.tensor, node.indices, False
-                values += integers(node)
-        for value in values:
-            for atom in value.atoms():
-                if isinstance(atom, Fetch):
-                    yield atom.tensor, atom.indices, False
+            yield from ((tensor, indices, False) for tensor, indices in tensor_reads(root))
+        for value in places(statement):
+            yield from ((fetch.tensor, fetch.indices, False) for fetch in value.fetches())
         if isinstance(statement, Store):
             yield statement.tensor, statement.indices, True
 

@@ -12,10 +12,10 @@ from netlang.graph.nodes import Equation, Node, Origin, Random
 from netlang.graph.recurrence import Loop as TimeLoop
 from netlang.graph.text import node_text
 from netlang.graph.traversal import integers as integers_of
-from netlang.graph.traversal import walk
+from netlang.graph.traversal import tensor_reads, walk
 from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
-from netlang.schedule.fuse import fuse, tensor_reads
+from netlang.schedule.fuse import fuse
 from netlang.schedule.memory import lifetimes
 from netlang.schedule.nest import loop_nest
 from netlang.schedule.order import Group, contraction
@@ -65,7 +65,6 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
         MappingProxyType({root: tensors[node] for root, node in results.items()}),
         _sizes(buffers.values(), kernels),
         tuple(n.name for n in nodes.values() if isinstance(n, Random) and n.name in drawn),
-        frozenset(updates),
     )
 
 
@@ -149,7 +148,7 @@ def _same_place(group: Group, tensors: Mapping[str, Tensor]) -> frozenset[str]:
     good: set[str] = set()
     bad: set[str] = set()
     for member in group.members:
-        for tensor, indices in tensor_reads(member):
+        for tensor, indices in tensor_reads(member.body):
             fits = tensors[tensor].place(indices) == here and not isinstance(member.body, Reduce)
             (good if fits else bad).add(tensors[tensor].buffer)
     return frozenset(good - bad)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
+from netlang.graph.constructors import base_and_exponent
 from netlang.graph.expression import (
     All,
     Any,
@@ -25,7 +26,7 @@ from netlang.graph.expression import (
 )
 from netlang.graph.integer import Atom, Fetch, Floor, Index, Int, Modulo, Size, is_nonnegative
 from netlang.graph.scalars import SCALARS
-from netlang.graph.traversal import integers, read_depth, walk
+from netlang.graph.traversal import read_depth, tensor_reads
 from netlang.schedule.program import Kernel, Local, Program, Tensor
 from netlang.targets.cpu.names import Names
 
@@ -106,9 +107,7 @@ class Expressions:
             if factor == Const(-1.0):
                 sign = "" if sign else "-"
                 continue
-            base, exponent = factor, 1.0
-            if isinstance(factor, Apply) and factor.op == "pow" and isinstance(factor.args[1], Const):
-                base, exponent = factor.args[0], factor.args[1].value
+            base, exponent = base_and_exponent(factor)
             (over if exponent > 0 else under).append(self._power(base, abs(exponent)))
         text = " * ".join(strong(t, PRODUCT if k == 0 and not sign else UNARY) for k, t in enumerate(over)) or "1.0"
         for divisor in under:
@@ -192,9 +191,9 @@ class Expressions:
 
     def _condition(self, c: Condition) -> Text:
         if isinstance(c, IsZero | AtLeastZero):
-            low = Int({m: k for m, k in c.value.terms if k < 0})
+            low, high = c.value.sides()
             sign = "==" if isinstance(c, IsZero) else "<="
-            return f"{self.integer(-low, SUM)} {sign} {self.integer(c.value - low, SUM)}", COMPARE
+            return f"{self.integer(low, SUM)} {sign} {self.integer(high, SUM)}", COMPARE
         if isinstance(c, Compare):
             return f"{self.real(c.left, SUM)} {c.op} {self.real(c.right, SUM)}", COMPARE
         if isinstance(c, Not):
@@ -214,14 +213,7 @@ class Expressions:
 
     def _is_safe(self, node: Expr | Condition) -> bool:
         """Whether every read in it is inside its tensor for all values of the kernel's indices."""
-        for inner in walk(node):
-            if isinstance(inner, Read) and not self._is_inside(inner.tensor, inner.indices):
-                return False
-            for value in integers(inner):
-                for atom in value.atoms():
-                    if isinstance(atom, Fetch) and not self._is_inside(atom.tensor, atom.indices):
-                        return False
-        return True
+        return all(self._is_inside(tensor, indices) for tensor, indices in tensor_reads(node))
 
     def _is_inside(self, tensor: str, indices: tuple[Int, ...]) -> bool:
         found = self.program.tensors[tensor]

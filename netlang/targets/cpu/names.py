@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable
 
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
@@ -61,6 +60,3 @@ class Names:
     def used(self, domain: str) -> tuple[str, ...]:
         """The names of a domain that were asked for, in order."""
         return tuple(name for d, name in self._of if d == domain)
-
-    def reserve(self, names: Iterable[str]) -> None:
-        self._used.update(names)
