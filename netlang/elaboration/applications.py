@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_NOTES = 4  # of a message, before the applications around it are left out
 DEEPEST = 40  # applications inside applications
+MOST_INSIDE = 20_000  # applications, at any depth, inside one that the net writes
 
 
 class Applications:
@@ -39,6 +40,7 @@ class Applications:
     def __init__(self, elaborator: Elaborator) -> None:
         self.elaborator = elaborator
         self.depth = 0
+        self.inside = 0
         self.scope_names: set[str] = set()
 
     def apply_instance(
@@ -67,7 +69,15 @@ class Applications:
         instance: Instance | None = None,
         staged: bool = False,
     ) -> Value:
+        self.inside = self.inside + 1 if self.depth else 0
         self.depth += 1
+        if self.inside > MOST_INSIDE:
+            fail(
+                "expression-too-large",
+                f"`{definition.name.id}` is applied more than {MOST_INSIDE:,} times",
+                e.span,
+                help="definitions that apply each other twice double and double again: name what they share",
+            )
         if self.depth > DEEPEST:
             fail(
                 "recursive-definition",

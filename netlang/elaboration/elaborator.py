@@ -7,12 +7,11 @@ graphs with the same parameters: what is conditional on `training` is decided he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from netlang.diagnostics import Span, fail, listing, nearest
 from netlang.elaboration.applications import Applications
 from netlang.elaboration.arguments import Arguments
-from netlang.elaboration.arithmetic import describe, stretched, stretches, to_tensor
+from netlang.elaboration.arithmetic import describe, to_tensor
 from netlang.elaboration.build import Builder
 from netlang.elaboration.declarations import Declarations
 from netlang.elaboration.evaluate import Evaluator
@@ -20,6 +19,7 @@ from netlang.elaboration.frame import Context, Frame
 from netlang.elaboration.initial import Initializers
 from netlang.elaboration.modules import Module
 from netlang.elaboration.recurrence import Recurrences
+from netlang.elaboration.results import Results
 from netlang.elaboration.values import (
     Bound,
     Family,
@@ -35,7 +35,7 @@ from netlang.graph.constructors import select
 from netlang.graph.expression import ONE, ZERO, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
-from netlang.graph.nodes import Origin, Param, State
+from netlang.graph.nodes import Origin
 from netlang.graph.traversal import substitute
 from netlang.language import tree
 
@@ -81,12 +81,13 @@ class Elaborator:
         self.initializers = Initializers(self)
         self.applications = Applications(self)
         self.arguments = Arguments(self)
+        self.results = Results(self)
         self.kinds: Mapping[type, Callable[..., None]] = {
             tree.Declaration: self.declarations.declaration,
             tree.Assign: self.assign,
             tree.Equation: self.equation,
-            tree.Update: self.update,
-            tree.Objective: self.objective,
+            tree.Update: self.results.update,
+            tree.Objective: self.results.objective,
             tree.Require: self.require,
             tree.For: self.loop,
         }
@@ -305,89 +306,6 @@ class Elaborator:
         value = to_tensor(self.evaluate.complete(s.value, frame, frame.indices.extended(named, rest)), s.value.span)
         return [b.name.split("#")[0] for b in order], _indexed(order, value)
 
-    def update(self, s: tree.Update, frame: Frame) -> None:
-        self.allow("update", s.span, frame)
-        if s.condition is not None:
-            condition = self.evaluate.complete(s.condition, frame)
-            if not isinstance(condition, bool):
-                fail(
-                    "bad-value",
-                    "`when` takes a condition known at compile time",
-                    s.condition.span,
-                    help="use `training`",
-                )
-            if not condition:
-                return
-        found = self.evaluate.local(s.name.id, frame, s.name.span)
-        state = self.updatable(s.name, found, frame)
-        value = to_tensor(self.evaluate.complete(s.value, frame), s.value.span)
-        if not stretches(value.shape, state.shape):
-            fail(
-                "shape-mismatch",
-                f"`{s.name.id}` {state.describe()}, its next value {value.describe()}",
-                s.value.span,
-                help="a state keeps its shape; reduce or index the next value to fit it",
-            )
-        full = Tensor(state.shape, lambda at: value.element(stretched(value.shape, state.shape, at)))
-        assert state.slot is not None
-        path = self.builder.unused(f"{state.slot}.next")
-        after = self.builder.equation(path, full, Origin(s.span, frame.scope))
-        self.builder.updates[state.slot] = path
-        frame.names[s.name.id] = replace(after, slot=state.slot)  # from here on the name means the next value
-
-    def updatable(self, name: tree.Name, found: Value | None, frame: Frame) -> Tensor:
-        if found is None:
-            self.evaluate.unknown(name, Context(frame, frame.indices, []))
-        node = self.builder.nodes.get(found.slot) if isinstance(found, Tensor) and found.slot else None
-        if not isinstance(node, State) and not (frame.kind == "optimizer" and isinstance(node, Param)):
-            fail(
-                "not-a-state",
-                f"`{name.id}` is not a state",
-                name.span,
-                help=f"declare it: `state {name.id}[...] ~ zeros`; other names are defined once, with `=`",
-            )
-        assert isinstance(found, Tensor)
-        return found
-
-    def objective(self, s: tree.Objective, frame: Frame) -> None:
-        self.allow(s.kind, s.span, frame)
-        roots = {"output": self.builder.outputs, "loss": self.builder.losses, "metric": self.builder.metrics}[s.kind]
-        name = s.name.id if s.name is not None else _title(s.value, s.kind)
-        value = self.evaluate.complete(s.value, frame)
-        if isinstance(value, Several | Instance | Family | str | list):
-            fail(
-                "type-mismatch",
-                f"`{s.kind}` takes a tensor, found {describe(value)}",
-                s.value.span,
-                help="apply a layer to its input, and name the results of several one by one",
-            )
-        if isinstance(value, Truth):
-            value = self.stored(value, name, s.span, frame, s.span)
-        tensor = to_tensor(value, s.value.span)
-        if s.kind != "output" and tensor.shape:
-            fail(
-                "loss-not-scalar",
-                f"a {s.kind} is one number for an example; `{s.value.span.text}` {tensor.describe()}",
-                s.value.span,
-                help="reduce it: `mean(...)` or `sum(...)`",
-            )
-        # losses and metrics are reported together, by name
-        taken = roots if s.kind == "output" else self.builder.losses | self.builder.metrics
-        if name in taken:
-            fail(
-                "duplicate-name",
-                f"the {s.kind} `{name}` is defined twice" if name in roots else f"`{name}` names a loss and a metric",
-                s.span,
-                help=f"name it: `{s.kind} other = ...`",
-            )
-        if tensor.node is None:
-            path = self.builder.unused(name)
-            tensor = self.builder.equation(path, tensor, Origin(s.span, name if s.kind != "output" else ""))
-            if s.kind != "output" and isinstance(s.value, tree.Call):
-                self.applications.scope(name, s.value.callee.id, s.kind, name, "", (), [path], s.span)
-        assert tensor.node is not None
-        roots[name] = tensor.node
-
     def require(self, s: tree.Require, frame: Frame) -> None:
         holds = self.evaluate.complete(s.condition, frame)
         if not isinstance(holds, bool):
@@ -469,14 +387,3 @@ def _indexed(order: Sequence[Bound], value: Tensor) -> Tensor:
         return substitute(value.element(at[count:]), values)
 
     return Tensor(shape, element, value.dtype, bound=value.bound, maker=value.maker)
-
-
-def _title(e: tree.Expression, kind: str) -> str:
-    if isinstance(e, tree.Name):
-        return e.id
-    if isinstance(e, tree.Call):
-        return e.callee.id
-    if isinstance(e, tree.Pipeline):
-        last = e.stages[-1]
-        return _title(last, kind)
-    return kind
