@@ -10,8 +10,8 @@ import numpy as np
 from netlang.graph.expression import Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Equation, Node, Random
-from netlang.graph.traversal import walk
 from netlang.graph.recurrence import Loop
+from netlang.graph.traversal import walk
 from netlang.targets.reference import evaluate
 
 Array = np.ndarray[Any, Any]

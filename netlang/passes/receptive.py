@@ -9,14 +9,15 @@ what reduces a whole axis sees the whole input along it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from netlang.graph.expression import Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Floor, Index, Int, integer
-from netlang.graph.nodes import Equation, Extern, Input, View
+from netlang.graph.nodes import Equation, Extern, Input, Node, View
+from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import tensor_reads
 
 
@@ -56,20 +57,28 @@ class _Access:
 def receptive_fields(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Fields]:
     """For each node the fields in the inputs (of role "input") that it depends on."""
     found: dict[str, Fields] = {}
-    for node in graph.order:
-        if isinstance(node, Input) and node.role == "input":
-            found[node.name] = {node.name: _own(node)}
-        elif isinstance(node, Equation):
-            found[node.name] = _of_equation(graph, node, found, sizes)
-        elif isinstance(node, View):
-            fields = found.get(node.operand, {})
-            found[node.name] = {name: tuple(map(_detached, axes)) for name, axes in fields.items()}
-        elif isinstance(node, Extern):  # nothing is known of what it reads
-            names = [name for operand in node.inputs for name in found.get(operand, {})]
-            found[node.name] = {name: _all(graph, name, sizes) for name in names}
+    for part in graph.components:
+        if isinstance(part, Loop):  # what is read at one step has gone into all later ones
+            everything = _reached(graph, part.nodes, found, sizes)
+            found.update((node.name, everything) for node in part.nodes)
+        elif isinstance(part, Input) and part.role == "input":
+            found[part.name] = {part.name: _own(part)}
+        elif isinstance(part, Equation):
+            found[part.name] = _of_equation(graph, part, found, sizes)
+        elif isinstance(part, View):
+            fields = found.get(part.operand, {})
+            found[part.name] = {name: tuple(map(_detached, axes)) for name, axes in fields.items()}
+        elif isinstance(part, Extern):  # nothing is known of what it reads
+            found[part.name] = _reached(graph, [part], found, sizes)
         else:
-            found[node.name] = {}
+            found[part.name] = {}
     return found
+
+
+def _reached(graph: Graph, nodes: Iterable[Node], found: Mapping[str, Fields], sizes: Mapping[str, int]) -> Fields:
+    """The whole of each input that the nodes depend on."""
+    names = [name for node in nodes for operand in node.operands for name in found.get(operand, {})]
+    return {name: _all(graph, name, sizes) for name in names}
 
 
 def _own(node: Input) -> tuple[Field, ...]:

@@ -171,3 +171,23 @@ train R:
     y = (x[:, 0, 0] > 0).astype(int)  # to be remembered from the first step
     net.fit({"x": x, "y": y})
     assert net.evaluate({"x": x, "y": y})["accuracy"] > 0.95
+
+
+def test_a_recurrent_net_is_counted_drawn_and_derived() -> None:
+    net = netlang.loads(
+        """
+net R(n=3):
+    input  x[6, 4]
+    param  W[n, 4] ~ xavier, U[n, n] ~ orthogonal
+    h[t < 6] = tanh(U @ (h[t-1] else 0) + W @ x[t])
+    output h
+    loss   total = sum(h^2)
+"""
+    )
+    counted = net.summary("json")
+    assert counted["parameters"] == 3 * 4 + 3 * 3
+    assert counted["macs"] == 6 * (3 * 4 + 3 * 3)
+    for view in ("layers", "graph", "backward"):
+        assert net.draw(view=view).startswith("digraph")
+    assert "dL/dh[t, i] = 2 h[t, i] + Σ(i2 < 3) " in net.derive()  # the adjoint runs backwards in time
+    assert "[t + 1, i2] U[i2, i]" in net.derive()
