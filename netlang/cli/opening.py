@@ -58,7 +58,7 @@ def columns_of(options: argparse.Namespace) -> Columns | None:
 
 def written_values(texts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """The arrays of `--at`; a vector may be written as on the slide, `x=(0.2, 0.4)`. Raises `NetlangError`."""
-    from netlang.draw.values import read_values
+    from netlang.draw.diagram.values import read_values
 
     return read_values(",".join(texts).translate(str.maketrans("()", "[]")))
 

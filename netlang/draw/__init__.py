@@ -1,1 +1,1 @@
-"""What a person looks at: diagrams by Graphviz, LaTeX, tables and reports. Reads graphs, changes none."""
+"""What a person looks at: diagrams, derivations and tables. Reads graphs, changes none."""

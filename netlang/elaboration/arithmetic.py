@@ -11,6 +11,7 @@ from netlang.elaboration.values import Absent, Family, Instance, Places, Several
 from netlang.graph.constructors import (
     add,
     apply,
+    as_integer,
     compare,
     const,
     div,
@@ -183,7 +184,7 @@ def _common(a: Tensor, b: Tensor) -> str:
 
 
 def _is_whole(tensor: Tensor) -> bool:
-    return tensor.dtype == "int" or (not tensor.shape and _as_integer(tensor.scalar) is not None)
+    return tensor.dtype == "int" or (not tensor.shape and as_integer(tensor.scalar) is not None)
 
 
 def _divided_by_zero(span: Span) -> NoReturn:
@@ -203,19 +204,11 @@ def _apply(op: str, a: Expr, b: Expr) -> Expr:
         return power(a, b.value) if isinstance(b, Const) else apply("pow", a, b)
     if op == "/":
         return div(a, b)
-    m, n = _as_integer(a), _as_integer(b)
+    m, n = as_integer(a), as_integer(b)
     if m is not None and n is not None:
         return whole({"+": m + n, "-": m - n, "*": m * n}[op])
     combine: dict[str, Callable[[Expr, Expr], Expr]] = {"+": add, "-": sub, "*": mul}
     return combine[op](a, b)
-
-
-def _as_integer(e: Expr) -> Int | None:
-    if isinstance(e, Whole):
-        return e.value
-    if isinstance(e, Const) and math.isfinite(e.value) and e.value == int(e.value):
-        return integer(int(e.value))
-    return None
 
 
 def _static(op: str, left: Value, right: Value, span: Span) -> Value:

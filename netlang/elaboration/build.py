@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from netlang.diagnostics import Span, fail
 from netlang.elaboration.values import Places, Tensor, node_tensor
-from netlang.graph.constructors import apply, compare, conjuncts, every, negate, select, some
+from netlang.graph.constructors import apply, as_integer, compare, conjuncts, every, negate, select, some
 from netlang.graph.expression import (
     ONE,
     TRUE,
@@ -27,7 +27,7 @@ from netlang.graph.expression import (
     Whole,
 )
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, fetch, index, integer, is_nonnegative, product
+from netlang.graph.integer import Int, fetch, index, is_nonnegative, product
 from netlang.graph.nodes import Equation, Node, Origin, Scope
 from netlang.graph.traversal import free_indices, fresh, parts, rewrite, walk
 
@@ -194,8 +194,8 @@ def whole_bound(e: Expr, extents: Mapping[str, Int]) -> Int | None:
             return None
         return next((b for b in bounds if b and all(is_nonnegative(b - a) for a in bounds if a)), bounds[0] + bounds[1])
     ends = e.value.bounds(extents) if isinstance(e, Whole) else None
-    if isinstance(e, Const) and e.value == int(e.value):
-        ends = integer(int(e.value)), integer(int(e.value))
+    if isinstance(e, Const) and (value := as_integer(e)) is not None:
+        ends = value, value
     return ends[1] + 1 if ends is not None and is_nonnegative(ends[0]) else None
 
 

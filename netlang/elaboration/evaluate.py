@@ -114,7 +114,7 @@ class Evaluator:
     def extent(self, e: tree.Expression, frame: Frame, what: str) -> Int:
         """An extent: a whole number that is at least 1, or a run-time size."""
         value = self.complete(e, frame)
-        if isinstance(value, float) and value == math.floor(value) and math.isfinite(value):
+        if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int | Int):
             found = str(value) if isinstance(value, float) else describe(value)

@@ -129,7 +129,7 @@ class Subscripts:
             scalar = value.scalar
             if isinstance(scalar, Whole):
                 return scalar.value
-            if isinstance(scalar, Const) and scalar.value == int(scalar.value):
+            if isinstance(scalar, Const) and scalar.value.is_integer():
                 return integer(int(scalar.value))
             if value.dtype == "int":
                 fail(

@@ -200,12 +200,13 @@ def power(base: Expr, exponent: float) -> Expr:
         return ONE
     if exponent == 1:
         return base
-    if isinstance(base, Const) and (base.value > 0 or (base.value < 0 and exponent == int(exponent))):
+    is_whole = float(exponent).is_integer()  # which no infinity is
+    if isinstance(base, Const) and (base.value > 0 or (base.value < 0 and is_whole)):
         try:
             return const(base.value**exponent)
         except OverflowError:
             pass
-    if isinstance(base, Apply) and exponent == int(exponent):
+    if isinstance(base, Apply) and is_whole:
         if base.op == "pow" and isinstance(base.args[1], Const):
             return power(base.args[0], base.args[1].value * exponent)
         if base.op == "mul":
@@ -255,7 +256,7 @@ def compare(op: str, left: Expr, right: Expr) -> Condition:
     if isinstance(left, Const) and isinstance(right, Const):
         a, b = left.value, right.value
         return TRUE if {"<": a < b, "<=": a <= b, "==": a == b, "!=": a != b}[op] else FALSE
-    a_int, b_int = _as_integer(left), _as_integer(right)
+    a_int, b_int = as_integer(left), as_integer(right)
     if a_int is not None and b_int is not None:
         difference = b_int - a_int
         if op == "<":
@@ -266,10 +267,11 @@ def compare(op: str, left: Expr, right: Expr) -> Condition:
     return Compare(op, left, right)
 
 
-def _as_integer(value: Expr) -> Int | None:
+def as_integer(value: Expr) -> Int | None:
+    """The integer expression that a number is; None for one that may not be whole."""
     if isinstance(value, Whole):
         return value.value
-    if isinstance(value, Const) and value.value == math.floor(value.value) and math.isfinite(value.value):
+    if isinstance(value, Const) and float(value.value).is_integer():
         return integer(int(value.value))
     return None
 

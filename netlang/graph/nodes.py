@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netlang.diagnostics import Span
-from netlang.graph.expression import Expr
-from netlang.graph.integer import Index, Int, index
+from netlang.graph.expression import Expr, Reduce
+from netlang.graph.integer import Int, index, size
 from netlang.graph.traversal import operands
 
 BATCH = "batch"  # the reserved index over the examples of a batch, and the run-time size of its range
@@ -133,4 +133,14 @@ class Scope:
 
 
 def batch_index() -> Int:
-    return Int({(Index(BATCH),): 1})
+    return index(BATCH)
+
+
+def is_batched(node: Node) -> bool:
+    """Whether a node of a lifted graph has a value for each example; a parameter and a batch statistic have not."""
+    return bool(node.shape) and node.shape[0] == size(BATCH)
+
+
+def binds_batch(node: Node) -> bool:
+    """Whether the node is a reduction over the batch."""
+    return isinstance(node, Equation) and isinstance(node.body, Reduce) and BATCH in dict(node.body.ranges)

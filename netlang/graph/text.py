@@ -30,7 +30,7 @@ _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(5)
 
 def number(value: float) -> str:
     """A float as short as it reads back: `2`, `0.5`, `1e-05`."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _number(value: float) -> str:

@@ -11,12 +11,13 @@ import contextlib
 import dataclasses
 import json
 import os
-import sys
 import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from netlang.cache import cache_folder
 
 _FORMAT = 2
 
@@ -43,7 +44,7 @@ def table() -> Table:
     grammar = _grammar_text()
     made_from = f"{_FORMAT}\n{grammar}"
     try:
-        path = _cache_folder() / f"grammar-{zlib.crc32(made_from.encode()):08x}.json"
+        path = cache_folder() / f"grammar-{zlib.crc32(made_from.encode()):08x}.json"
     except RuntimeError:  # a user without a home
         return _compile(grammar)
     found = _read(path, made_from)
@@ -98,17 +99,6 @@ def _compile(grammar: str) -> Table:
         rules.append((str(rule.origin.name), len(rule.expansion), method))
     start, end = parse_table.start_states["start"], parse_table.end_states["start"]
     return Table(tuple(actions), tuple(gotos), tuple(rules), start, end)
-
-
-def _cache_folder() -> Path:
-    """The folder that the compiled kernels are kept in too."""
-    if chosen := os.environ.get("NETLANG_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "netlang" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "netlang"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netlang"
 
 
 def _read(path: Path, made_from: str) -> Table | None:

@@ -237,7 +237,7 @@ def _factors(term: Expr) -> list[Expr]:
         else:
             base, exponent = base_and_exponent(factor)
             found.append(factor)
-            if exponent == int(exponent) and exponent not in (1, -1):
+            if exponent.is_integer() and exponent not in (1, -1):
                 found.append(power(base, 1 if exponent > 0 else -1))
     return found
 

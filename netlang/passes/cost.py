@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import TypeGuard
 
 from netlang.diagnostics import fail
 from netlang.graph.constructors import conjuncts
@@ -13,10 +14,10 @@ from netlang.graph.graph import Graph
 from netlang.graph.integer import Modulo, Size
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope
 from netlang.graph.traversal import walk
+from netlang.passes.derive import PREFIX
 from netlang.passes.receptive import Fields, receptive_fields
 
 FLOAT32 = 4  # bytes
-ADJOINT = "d/"  # how the names of derived nodes begin
 
 # applications that training or measuring needs and inference does not
 _BESIDE_THE_NETWORK = frozenset({"loss", "metric", "penalty", "optimizer", "schedule", "initializer"})
@@ -98,7 +99,7 @@ def cost(graph: Graph, derived: Graph | None = None, sizes: Mapping[str, int] | 
     counts = _counts(rows, needed, known)
     backward = None
     if derived is not None:
-        adjoints = [n for n in derived if n.name.startswith(ADJOINT)]
+        adjoints = [n for n in derived if n.name.startswith(PREFIX)]
         backward = _tally((_carried_through(rows, derived, n), multiply_adds(n, known)) for n in adjoints)
     fields = receptive_fields(graph, known)
     layers = []
@@ -149,9 +150,8 @@ def multiply_adds(node: Node, sizes: Mapping[str, int]) -> int:
     They are the places of the iteration space. Reads outside count (padding is multiplied too), but of the places that
     exact division skips, as in a transposed convolution, only the share that divides.
     """
-    if not isinstance(node, Equation) or not is_contraction(node):
+    if not isinstance(node, Equation) or not is_contraction(node.body):
         return 0
-    assert isinstance(node.body, Reduce)
     places = elements(node, sizes) * prod(extent.evaluate(sizes) for _, extent in node.body.ranges)
     return -(-places // prod(_divisors(node.body.body)))
 
@@ -164,9 +164,9 @@ def _divisors(e: Expr) -> list[int]:
     return [atom.divisor for atom in atoms if isinstance(atom, Modulo)]
 
 
-def is_contraction(node: Equation) -> bool:
+def is_contraction(body: Expr) -> TypeGuard[Reduce]:
     """True for a sum of a product of at least two reads, guards aside."""
-    return isinstance(node.body, Reduce) and node.body.op == "sum" and _read_factors(node.body.body) >= 2
+    return isinstance(body, Reduce) and body.op == "sum" and _read_factors(body.body) >= 2
 
 
 def _read_factors(e: Expr) -> int:
@@ -248,7 +248,7 @@ def _carried_through(rows: _Rows, derived: Graph, adjoint: Node) -> str:
 
     The adjoint of a layer's input is a tensor of the layer before, but the work is this layer's.
     """
-    behind = [derived[name] for name in adjoint.operands if name.startswith(ADJOINT)]
+    behind = [derived[name] for name in adjoint.operands if name.startswith(PREFIX)]
     return rows.row(behind[0] if behind else adjoint)
 
 

@@ -21,7 +21,7 @@ from netlang.graph.constructors import add, every, is_zero, mul, read, reduce, s
 from netlang.graph.expression import ONE, ZERO, Expr, Read, Reduce
 from netlang.graph.graph import Graph, reached
 from netlang.graph.integer import Int, fetch, index, place_in, product
-from netlang.graph.nodes import BATCH, Equation, Extern, Node, View
+from netlang.graph.nodes import BATCH, Equation, Extern, Node, View, is_batched
 from netlang.graph.traversal import fresh, reads, substitute
 from netlang.graph.traversal import replace as exchange
 from netlang.passes.invert import collapse, invert
@@ -239,9 +239,9 @@ def _place_names(graph: Graph, node: Node) -> tuple[str, ...]:
         return node.indices
     chosen: list[str] = []
     used = _first_read(graph, node.name)
-    for k, extent in enumerate(node.shape):
+    for k in range(len(node.shape)):
         bare = used.indices[k].index if used is not None else None
-        base = bare.name if bare is not None else BATCH if k == 0 and extent.key == f"|{BATCH}|" else f"i{k}"
+        base = bare.name if bare is not None else BATCH if k == 0 and is_batched(node) else f"i{k}"
         chosen.append(fresh(base, chosen))
     return tuple(chosen)
 

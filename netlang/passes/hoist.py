@@ -7,7 +7,7 @@ indices, as a standard deviation for each channel, becomes a node of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from netlang.graph.constructors import add, apply, const, mul, neg, select, whole, within
@@ -22,9 +22,8 @@ from netlang.passes.simplify import simplify
 Extents = Mapping[str, Int]
 
 
-def hoist(graph: Graph, keep: Iterable[str] = ()) -> Graph:
+def hoist(graph: Graph) -> Graph:
     """The graph with invariant factors outside of sums and invariant functions in nodes of their own, simplified."""
-    keep = list(keep)
     taken = dict.fromkeys(graph.nodes)
     nodes: list[Node] = []
     for node in graph:
@@ -32,7 +31,7 @@ def hoist(graph: Graph, keep: Iterable[str] = ()) -> Graph:
         if isinstance(node, Equation) and node.dtype == "real":
             made = [part for outer in _sum_apart(graph, node, taken) for part in _invariants_apart(graph, outer, taken)]
         nodes += made
-    return graph if nodes == list(graph) else simplify(graph.evolve(nodes), keep)
+    return graph if nodes == list(graph) else simplify(graph.evolve(nodes))
 
 
 # --- factors of sums -------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netlang.diagnostics import fail
-from netlang.graph.expression import Expr, Read, Reduce
-from netlang.graph.graph import Graph
+from netlang.graph.expression import Expr, Read
+from netlang.graph.graph import Graph, reached
 from netlang.graph.integer import Atom, Fetch, Int, fetch, size
-from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, Random, View, batch_index
+from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, Random, View, batch_index, binds_batch
 from netlang.graph.traversal import rewrite as rewrite_expression
 
 
@@ -39,30 +39,12 @@ def lift(graph: Graph) -> Graph:
 
 def _batched(graph: Graph) -> frozenset[str]:
     """Names of the nodes that depend on the example: the least set that holds the sources and is closed under use."""
-    users: dict[str, list[Node]] = {}
-    for node in graph:
-        for operand in node.operands:
-            users.setdefault(operand, []).append(node)
-    found: set[str] = set()
-    pending = [node for node in graph if _is_source(node)]
-    while pending:
-        node = pending.pop()
-        if node.name not in found:
-            found.add(node.name)
-            pending.extend(user for user in users.get(node.name, ()) if not _binds_batch(user))
-    return frozenset(found)
+    sources = [node.name for node in graph if _is_source(node)]
+    return frozenset(reached(sources, lambda name: [u for u in graph.users[name] if not binds_batch(graph[u])]))
 
 
 def _is_source(node: Node) -> bool:
     return (isinstance(node, Input) and node.role != "clock") or (isinstance(node, Random) and node.per_example)
-
-
-def _binds_batch(node: Node) -> bool:
-    return (
-        isinstance(node, Equation)
-        and isinstance(node.body, Reduce)
-        and any(name == BATCH for name, _ in node.body.ranges)
-    )
 
 
 def _lifted(node: Node, batched: frozenset[str]) -> Node:

@@ -9,7 +9,7 @@ from netlang.graph.constructors import add, mul, power, read, reduce, whole
 from netlang.graph.expression import Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import size
-from netlang.graph.nodes import BATCH, Equation, Node, Origin, batch_index
+from netlang.graph.nodes import BATCH, Equation, Node, Origin, batch_index, is_batched
 from netlang.graph.traversal import fresh
 
 NAME = "objective"  # of the single objective, where the training section names no others
@@ -67,7 +67,7 @@ def _loss(graph: Graph, name: str) -> Node:
 
 
 def _is_batched(graph: Graph, node: Node) -> bool:
-    return graph.lifted and bool(node.shape) and node.shape[0] == size(BATCH)
+    return graph.lifted and is_batched(node)
 
 
 def _mean(loss: Node, name: str) -> Equation:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
@@ -11,7 +11,7 @@ from netlang.graph.verify import verify
 from netlang.passes.derive import derive
 from netlang.passes.hoist import hoist
 from netlang.passes.lift import lift
-from netlang.passes.objective import objective
+from netlang.passes.objective import NAME, objective
 from netlang.passes.prune import prune
 from netlang.passes.share import share
 from netlang.passes.simplify import simplify
@@ -21,73 +21,44 @@ Trace = Callable[[str, Graph], None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the passes need to know about the network's use.
-
-    `wrt` gives, for each objective, the nodes to differentiate it by; empty for inference. `groups` and `penalties` are
-    those of `objective`. `keep` names nodes that must stay nodes of their own.
-    """
-
-    wrt: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    groups: Mapping[str, Sequence[str]] | None = None
-    penalties: Sequence[str] = ()
-    keep: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class Pass:
     """A step from graph to graph. One that is not `optional` changes what the graph says, not how."""
 
     name: str
-    run: Callable[[Graph, Options], Graph]
+    run: Callable[[Graph], Graph]
     optional: bool = True
 
 
-def _objective(graph: Graph, options: Options) -> Graph:
-    return objective(graph, options.groups, options.penalties) if options.wrt else graph
+# before anything is derived, and when everything is there; what joins the graph in between depends on its use
+PREPARE = (Pass("lift", lift, optional=False), Pass("stabilize", stabilize))
+FINISH = (Pass("simplify", simplify), Pass("hoist", hoist), Pass("share", share), Pass("prune", prune))
+
+OPTIONAL = tuple(step.name for step in (*PREPARE, *FINISH) if step.optional)
 
 
-def _derive(graph: Graph, options: Options) -> Graph:
-    for name, wrt in options.wrt.items():
-        graph = derive(graph, graph.objectives.get(name, name), wrt)
-    return graph
-
-
-PASSES: tuple[Pass, ...] = (
-    Pass("lift", lambda graph, _: lift(graph), optional=False),
-    Pass("stabilize", lambda graph, _: stabilize(graph)),
-    Pass("objective", _objective, optional=False),
-    Pass("derive", _derive, optional=False),
-    Pass("simplify", lambda graph, options: simplify(graph, options.keep)),
-    Pass("hoist", lambda graph, options: hoist(graph, options.keep)),
-    Pass("share", lambda graph, _: share(graph)),
-    Pass("prune", lambda graph, options: prune(graph, [*graph.roots, *options.keep])),
-)
+def differentiation(wrt: Sequence[str]) -> tuple[Pass, Pass]:
+    """The passes that add one objective of all losses, and its gradients by the named nodes."""
+    return (
+        Pass("objective", objective, optional=False),
+        Pass("derive", lambda graph: derive(graph, graph.objectives[NAME], wrt), optional=False),
+    )
 
 
 def run_passes(
-    graph: Graph,
-    options: Options | None = None,
-    *,
-    without: Collection[str] = (),
-    trace: Trace | None = None,
-    passes: Sequence[Pass] = PASSES,
+    graph: Graph, passes: Sequence[Pass], *, without: Collection[str] = (), trace: Trace | None = None
 ) -> Graph:
     """Run the passes in order, verifying the graph after each.
 
     `without` names optional passes to leave out; results agree to rounding. `trace` is called with the name of each
     pass and the graph after it. Raises `unknown-pass` for a name in `without` that is no optional pass.
     """
-    optional = [p.name for p in passes if p.optional]
     for name in without:
-        if name not in optional:
-            fail(
-                "unknown-pass", f"there is no optional pass `{name}`", help=nearest(name, optional) or listing(optional)
-            )
-    options = options or Options()
+        if name not in OPTIONAL:
+            help = nearest(name, OPTIONAL) or listing(OPTIONAL)
+            fail("unknown-pass", f"there is no optional pass `{name}`", help=help)
     for step in passes:
         if step.name not in without:
-            graph = step.run(graph, options)
+            graph = step.run(graph)
             verify(graph, step.name)
             if trace is not None:
                 trace(step.name, graph)
@@ -95,13 +66,8 @@ def run_passes(
 
 
 def compile_graph(
-    graph: Graph,
-    *,
-    wrt: Sequence[str] = (),
-    penalties: Sequence[str] = (),
-    without: Collection[str] = (),
-    trace: Trace | None = None,
+    graph: Graph, *, wrt: Sequence[str] = (), without: Collection[str] = (), trace: Trace | None = None
 ) -> Graph:
-    """The graph of a network with one objective of all losses, differentiated by `wrt`, ready to be scheduled."""
-    options = Options({"objective": tuple(wrt)} if wrt else {}, penalties=penalties)
-    return run_passes(graph, options, without=without, trace=trace)
+    """The graph of a network, differentiated by `wrt` if that names nodes, ready to be scheduled."""
+    passes = (*PREPARE, *(differentiation(wrt) if wrt else ()), *FINISH)
+    return run_passes(graph, passes, without=without, trace=trace)

@@ -6,16 +6,17 @@ elementwise body becomes a read of that node. Draws from different streams are d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from netlang.graph.constructors import mul
-from netlang.graph.expression import Apply, Compare, Condition, Const, Expr, Read, Reduce, Select
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, index
+from netlang.graph.integer import index
+from netlang.graph.matching import Binding, Matcher
 from netlang.graph.nodes import Equation, Extern, Node, Random, View
-from netlang.graph.traversal import integers, parts, reads, rename_tensors, rewrite, substitute, walk
+from netlang.graph.traversal import reads, rename_tensors, rewrite, substitute, walk
 
 _CHEAP = ("add", "mul", "pow", "max", "min", "abs", "sign", "floor", "constant")
 
@@ -165,72 +166,12 @@ def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]], posit
 
 def _instance(e: Apply, node: Equation) -> Expr | None:
     """The expression by a read of the node, where it is the node's body at some place, or a product with it."""
-    pattern = node.body
-    places = next(_matches(pattern, e, {}), None)
-    if places is not None:
-        return Read(node.name, tuple(places[i] for i in node.indices))
+    pattern, matcher = node.body, Matcher()
+    found = next(matcher.match(pattern, e, Binding()), None)
+    if found is not None:
+        return Read(node.name, tuple(found.places[i] for i in node.indices))
     if e.op != "mul" or not isinstance(pattern, Apply) or pattern.op != "mul" or len(pattern.args) >= len(e.args):
         return None
-    for places, rest in _factors(pattern.args, list(e.args), {}):
-        return mul(Read(node.name, tuple(places[i] for i in node.indices)), *rest)
+    for found, rest in matcher.some(pattern.args, e.args, Binding()):
+        return mul(Read(node.name, tuple(found.places[i] for i in node.indices)), *cast(Sequence[Expr], rest))
     return None
-
-
-Places = Mapping[str, Int]
-
-
-def _matches(pattern: Expr | Condition, e: Expr | Condition, places: Places) -> Iterator[Places]:
-    """The values of the pattern's indices by which it becomes the expression; `places` are those already known."""
-    if type(pattern) is not type(e) or _label(pattern) != _label(e):
-        return
-    known = _match_integers(integers(pattern), integers(e), places)
-    inner, outer = parts(pattern), parts(e)
-    if known is None or len(inner) != len(outer):
-        return
-    if isinstance(pattern, Apply) and pattern.op in ("add", "mul"):
-        for found, rest in _factors(cast(tuple[Expr, ...], inner), list(cast(tuple[Expr, ...], outer)), known):
-            if not rest:
-                yield found
-    else:
-        yield from _match_all(inner, outer, known)
-
-
-def _label(e: Expr | Condition) -> str | float:
-    """What of an expression is not in its parts and its integers."""
-    if isinstance(e, Read):
-        return e.tensor
-    if isinstance(e, Const):
-        return e.value
-    return e.op if isinstance(e, Apply | Compare) else ""
-
-
-def _match_all(
-    patterns: tuple[Expr | Condition, ...], found: tuple[Expr | Condition, ...], places: Places
-) -> Iterator[Places]:
-    if not patterns:
-        yield places
-        return
-    for known in _matches(patterns[0], found[0], places):
-        yield from _match_all(patterns[1:], found[1:], known)
-
-
-def _factors(patterns: tuple[Expr, ...], found: list[Expr], places: Places) -> Iterator[tuple[Places, list[Expr]]]:
-    """Match each pattern with a different part, in any order; gives the places and the parts left over."""
-    if not patterns:
-        yield places, found
-        return
-    for k, e in enumerate(found):
-        for known in _matches(patterns[0], e, places):
-            yield from _factors(patterns[1:], found[:k] + found[k + 1 :], known)
-
-
-def _match_integers(patterns: tuple[Int, ...], found: tuple[Int, ...], places: Places) -> Places | None:
-    if len(patterns) != len(found):
-        return None
-    known = dict(places)
-    for pattern, value in zip(patterns, found, strict=True):
-        if pattern.index is not None and known.setdefault(pattern.index.name, value) == value:
-            continue
-        if pattern.substitute(known) != value:
-            return None
-    return known

@@ -8,7 +8,7 @@ reads, are written into their users.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
@@ -56,19 +56,17 @@ Extents = Mapping[str, Int]
 Known = dict[tuple[Expr, tuple[tuple[str, ...], tuple[Int, ...]]], Expr]
 
 
-def simplify(graph: Graph, keep: Iterable[str] = (), *, for_reading: bool = False) -> Graph:
-    """The graph with simple equations. Roots and the nodes in `keep` stay nodes of their own.
+def simplify(graph: Graph) -> Graph:
+    """The graph with simple equations. Roots stay nodes of their own.
 
-    `constant` (see `stabilize`) is dropped, so the pass runs after `derive`. With `for_reading`, multiples of a tensor
-    are written out in every equation that reads them, also where that costs a multiplication for each element:
-    `dL/dW = 2 q x'`, not `d x'` with `d = 2 q`.
+    `constant` (see `stabilize`) is dropped, so the pass runs after `derive`.
     """
-    fixed = {*graph.roots, *keep}
+    fixed = set(graph.roots)
     simple: Known = {}
     for _ in range(_ROUNDS):
         before = graph
         graph = graph.evolve([_simple_node(node, simple) for node in graph])
-        graph = _inlined(graph, fixed, for_reading)
+        graph = _inlined(graph, fixed)
         if graph.nodes == before.nodes:
             break
     return _without_copies(graph)
@@ -225,7 +223,7 @@ def _merged_guards(e: Apply) -> Expr:
 # --- between equations -----------------------------------------------------------------------------------------------
 
 
-def _inlined(graph: Graph, fixed: set[str], for_reading: bool) -> Graph:
+def _inlined(graph: Graph, fixed: set[str]) -> Graph:
     """Bodies written into the equations that read them; nodes that nothing reads any more are gone."""
     table: dict[str, Node] = dict(graph.nodes)
     users = graph.users
@@ -234,7 +232,7 @@ def _inlined(graph: Graph, fixed: set[str], for_reading: bool) -> Graph:
         if isinstance(now, View):
             table[node.name] = _base_view(now, table)
         elif isinstance(now, Equation):
-            table[node.name] = _with_bodies(now, table, users, fixed, for_reading)
+            table[node.name] = _with_bodies(now, table, users, fixed)
     read = {operand for node in table.values() for operand in node.operands}
     gone = {
         name
@@ -268,20 +266,14 @@ def _copied(node: Equation) -> str | None:
 
 
 def _with_bodies(
-    user: Equation,
-    table: Mapping[str, Node],
-    users: Mapping[str, tuple[str, ...]],
-    fixed: set[str],
-    for_reading: bool,
+    user: Equation, table: Mapping[str, Node], users: Mapping[str, tuple[str, ...]], fixed: set[str]
 ) -> Equation:
     for variable in reads(user.body):
         node = table[variable.tensor]
         body: Expr
         if isinstance(node, View) and node.shape == table[node.operand].shape:
             body = Read(node.operand, variable.indices)
-        elif isinstance(node, Equation) and (
-            (for_reading and _is_scaling(node.body)) or _goes_into(node, variable, user, table, users, fixed)
-        ):
+        elif isinstance(node, Equation) and _goes_into(node, variable, user, table, users, fixed):
             body = substitute(node.body, dict(zip(node.indices, variable.indices, strict=True)))
         else:
             continue

@@ -15,15 +15,10 @@ from netlang.elaboration.values import Value
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input
 from netlang.language.tree import Definition
-from netlang.passes.derive import derive
 from netlang.passes.objective import NAME as OBJECTIVE
-from netlang.passes.objective import objective
 from netlang.passes.optimize import add_objectives, add_updates
-from netlang.passes.pipeline import PASSES, Pass, Trace, run_passes
+from netlang.passes.pipeline import FINISH, PREPARE, Pass, Trace, differentiation, run_passes
 from netlang.passes.prune import prune
-
-PREPARE = tuple(p for p in PASSES if p.name in ("lift", "stabilize"))  # before anything is derived
-FINISH = tuple(p for p in PASSES if p.name in ("simplify", "hoist", "share", "prune"))  # when everything is there
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +84,8 @@ class Model:
         module, recipe = self.module, self.require_recipe()
         passes = (
             *PREPARE,
-            Pass("objective", lambda g, _: add_objectives(g, module, recipe), optional=False),
-            Pass("derive", lambda g, _: add_updates(g, module, recipe), optional=False),
+            Pass("objective", lambda g: add_objectives(g, module, recipe), optional=False),
+            Pass("derive", lambda g: add_updates(g, module, recipe), optional=False),
         )
         return self.run(self.training, passes)
 
@@ -115,12 +110,7 @@ class Model:
                     f"`{self.name}` has no tensor `{name}`",
                     help=nearest(name, known) or f"there are {listing(known)}",
                 )
-        passes = (
-            *PREPARE,
-            Pass("objective", lambda g, _: objective(g), optional=False),
-            Pass("derive", lambda g, _: derive(g, g.objectives[OBJECTIVE], list(wrt)), optional=False),
-        )
-        graph = self.run(self.differentiable, passes)
+        graph = self.run(self.differentiable, (*PREPARE, *differentiation(wrt)))
         return self.compiled(graph, (), (graph.objectives[OBJECTIVE], *graph.gradients.values()))
 
     @property
@@ -145,9 +135,7 @@ class Model:
         return self.run(prune(graph, roots), FINISH)
 
     def run(self, graph: Graph, passes: Sequence[Pass]) -> Graph:
-        known = [p.name for p in passes]
-        without = [name for name in self.without if name in known]
-        return run_passes(graph, without=without, trace=self.trace, passes=passes)
+        return run_passes(graph, passes, without=self.without, trace=self.trace)
 
 
 def load_model(

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, size
-from netlang.graph.nodes import BATCH, Input, Node, Random
+from netlang.graph.integer import Int
+from netlang.graph.nodes import BATCH, Input, Random, is_batched
 from netlang.graph.text import shape_text
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
@@ -109,7 +109,7 @@ class Net:
         roots = graph.outputs or graph.losses  # of the compiled graph: equal nodes are one there
         values, single = self._run(("forward",), graph, tuple(roots.values()), inputs)
         return {
-            name: values[node][0] if single and per_example(graph[node]) else values[node]
+            name: values[node][0] if single and is_batched(graph[node]) else values[node]
             for name, node in roots.items()
         }
 
@@ -128,7 +128,7 @@ class Net:
         adjoints = {n: graph[graph.gradients[n]] for n in names}
         grads = {n: values[a.name] for n, a in adjoints.items()}
         grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
-        grads = {n: g[0] if single and per_example(adjoints[n]) else g for n, g in grads.items()}
+        grads = {n: g[0] if single and is_batched(adjoints[n]) else g for n, g in grads.items()}
         return float(values[target]), grads
 
     def step(self, **inputs: npt.ArrayLike) -> float:
@@ -176,8 +176,8 @@ class Net:
 
     def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers") -> str:
         """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot)."""
-        from netlang.draw.diagram import draw
-        from netlang.draw.render import render
+        from netlang.draw.diagram.render import render
+        from netlang.draw.diagram.views import draw
 
         text = draw(self.graph, view)
         if path is not None:
@@ -186,8 +186,8 @@ class Net:
 
     def derive(self, of: str | None = None, wrt: Sequence[str] | None = None, format: str = "text") -> str:
         """The derivation of the gradients, step by step, as text, LaTeX or HTML."""
-        from netlang.draw.derivation import derivation
-        from netlang.draw.formats import write_derivation
+        from netlang.draw.derivation.formats import write_derivation
+        from netlang.draw.derivation.writer import derivation
 
         return write_derivation(derivation(self.model.training, of, wrt, self.model.module), format)
 
@@ -233,7 +233,7 @@ class Net:
         program = self._program(key, graph, roots, updates or {})[1]
         arrays, batch, single = checked_inputs(self.name, graph, program, inputs, self.dtype)
         if self.normalization.moments:
-            arrays = self.normalization.apply_arrays(arrays)
+            arrays = self.normalization.apply(arrays)
         return self.run_checked(program, graph, arrays, batch), single
 
     def run_checked(
@@ -314,11 +314,6 @@ class Values(MutableMapping[str, Array]):
                 f"the net has no `{name}`",
                 help=nearest(name, self._names) or f"it has {listing(self._names)}",
             )
-
-
-def per_example(node: Node) -> bool:
-    """Whether a node of a lifted graph has a value for each example; a parameter and a batch statistic have not."""
-    return bool(node.shape) and node.shape[0] == size(BATCH)
 
 
 def example_shape(node: Input) -> tuple[int, ...]:

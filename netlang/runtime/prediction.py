@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from netlang.runtime.net import example_shape, per_example
+from netlang.graph.nodes import is_batched
+from netlang.runtime.net import example_shape
 from netlang.runtime.sources import DataLike, open_data
 from netlang.runtime.sources.table import Columns
 
@@ -34,5 +35,5 @@ def predict(
         for start in range(0, bound.examples, batch)
     ]
     graph = net.model.forward_graph
-    rows = {name: per_example(graph[node]) for name, node in (graph.outputs or graph.losses).items()}
+    rows = {name: is_batched(graph[node]) for name, node in (graph.outputs or graph.losses).items()}
     return {name: np.concatenate([p[name] for p in parts]) if rows[name] else parts[-1][name] for name in parts[0]}

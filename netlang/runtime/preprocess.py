@@ -1,15 +1,15 @@
 """Preparing data: a train/validation split, normalization, and the order of minibatches, all decided by a seed.
 
-Every object here is frozen, is a pure function of its fields and the data, and goes to JSON and back exactly, so an
-artifact can carry it. The randomness is Philox (Salmon et al., 2011) keyed by the seed and read as raw 64-bit words,
-whose stream NumPy guarantees; it is the same on every machine and in every version.
+Every object here is frozen and a pure function of its fields and the data; a normalization goes to JSON and back
+exactly, so that an artifact can carry it. The randomness is Philox (Salmon et al., 2011) keyed by the seed and read as
+raw 64-bit words, whose stream NumPy guarantees; it is the same on every machine and in every version.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -102,27 +102,13 @@ class Split:
         shuffled = codes[order]
         return np.concatenate([order[shuffled == k][: share[k]] for k in range(len(classes))])
 
-    def to_json(self) -> Json:
-        return {"fraction": self.fraction, "seed": self.seed, "stratify": self.stratify}
-
-    @classmethod
-    def from_json(cls, document: Json) -> Self:
-        """Raises `NetlangError` (`preprocess-corrupt`) where the document is not what `to_json` made."""
-        try:
-            fraction, seed, stratify = document["fraction"], document["seed"], document["stratify"]
-        except (KeyError, TypeError):
-            _corrupt("split")
-        if not (isinstance(fraction, float) and type(seed) is int and isinstance(stratify, str | None)):
-            _corrupt("split")
-        return cls(fraction, seed, stratify)
-
 
 @dataclass(frozen=True)
 class Minibatches:
     """The batches of each epoch: `size` examples each, the last with what is left, in an order set by seed and epoch.
 
-    The order of epoch `e` needs nothing of the epochs before, so a run resumed at any batch of any epoch goes on
-    exactly as an uninterrupted one.
+    The order of epoch `e` needs nothing of the epochs before, so a run resumed at any epoch goes on exactly as an
+    uninterrupted one.
     """
 
     size: int
@@ -143,26 +129,12 @@ class Minibatches:
             return np.arange(examples)
         return permutation(examples, self.seed, _EPOCH, epoch)
 
-    def over(self, data: Mapping[str, Array], epoch: int, start: int = 0) -> Iterator[dict[str, Array]]:
-        """The batches of an epoch as arrays by name, from batch `start` on; each array is a fresh contiguous copy."""
+    def over(self, data: Mapping[str, Array], epoch: int) -> Iterator[dict[str, Array]]:
+        """The batches of an epoch as arrays by name; each array is a fresh contiguous copy."""
         order = self.order(len(next(iter(data.values()))), epoch)
-        for k in range(start, self.count(len(order))):
+        for k in range(self.count(len(order))):
             rows = order[k * self.size : (k + 1) * self.size]
             yield {name: array[rows] for name, array in data.items()}
-
-    def to_json(self) -> Json:
-        return {"size": self.size, "seed": self.seed, "shuffle": self.shuffle}
-
-    @classmethod
-    def from_json(cls, document: Json) -> Self:
-        """Raises `NetlangError` (`preprocess-corrupt`) where the document is not what `to_json` made."""
-        try:
-            size, seed, shuffle = document["size"], document["seed"], document["shuffle"]
-        except (KeyError, TypeError):
-            _corrupt("minibatches")
-        if not (type(size) is int and type(seed) is int and isinstance(shuffle, bool)):
-            _corrupt("minibatches")
-        return cls(size, seed, shuffle)
 
 
 @dataclass(frozen=True)
@@ -236,11 +208,7 @@ class Normalization:
                 )
         return cls({name: _moments(data[name]) for name in names})
 
-    def apply(self, data: Dataset) -> Dataset:
-        """The data set with the named arrays normalized; others stay."""
-        return replace(data, arrays=self.apply_arrays(data))
-
-    def apply_arrays(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    def apply(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The arrays, those that were fitted normalized in their own dtypes; one that is absent stays absent."""
         return {name: self.moments[name].apply(a) if name in self.moments else a for name, a in arrays.items()}
 

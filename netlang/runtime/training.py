@@ -190,7 +190,7 @@ class _Run:
 
     def __init__(self, net: Net, training: Dataset, held: Dataset | None, plan: Plan) -> None:
         self.net, self.plan = net, plan
-        self.training = net.normalization.apply_arrays(training)
+        self.training = net.normalization.apply(training)
         self.examples = training.examples
         self.held = held
         self.minibatches = Minibatches(plan.batch, net.seed, plan.shuffle)
@@ -326,7 +326,7 @@ def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
             help="add `loss ...` or `metric ...`",
         )
     read = {b.name for b in program.program.of_kind("input")}
-    arrays = net.normalization.apply_arrays(data)
+    arrays = net.normalization.apply(data)
     totals = dict.fromkeys(named, 0.0)
     for start in range(0, data.examples, batch):
         part = {n: np.ascontiguousarray(a[start : start + batch]) for n, a in arrays.items() if n in read}

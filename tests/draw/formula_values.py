@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from netlang.draw.formula import (
+from netlang.draw.derivation.steps import Derivation, Equality
+from netlang.draw.formula.formula import (
     Adjoint,
     Bracket,
     Call,
@@ -31,7 +32,6 @@ from netlang.draw.formula import (
     Symbol,
     Transpose,
 )
-from netlang.draw.steps import Derivation, Equality
 
 Array = np.ndarray
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.draw.derivation import derivation
-from netlang.draw.derivation_text import derivation_text
-from netlang.draw.formula_text import formula_text
+from netlang.draw.derivation.text import derivation_text
+from netlang.draw.derivation.writer import derivation
+from netlang.draw.formula.text import formula_text
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import load_module, module_from_text
 

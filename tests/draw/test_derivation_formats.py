@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.draw.derivation import derivation
-from netlang.draw.derivation_html import derivation_html
-from netlang.draw.formats import write_derivation
+from netlang.draw.derivation.formats import write_derivation
+from netlang.draw.derivation.html import derivation_html
+from netlang.draw.derivation.writer import derivation
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import load_module, module_from_text
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from netlang.draw.adjoints import Adjoints
-from netlang.draw.derivation import derivation
-from netlang.draw.formula_text import formula_text
-from netlang.draw.recognize import Templates
+from netlang.draw.derivation.adjoints import Adjoints
+from netlang.draw.derivation.recognize import Templates
+from netlang.draw.derivation.writer import derivation
+from netlang.draw.formula.text import formula_text
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import load_module, module_from_text, standard_library
 from netlang.graph.nodes import Input, Param, Random, State

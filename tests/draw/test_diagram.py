@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.draw.blocks import blocks
-from netlang.draw.diagram import VIEWS, draw
-from netlang.draw.dot import Dot, escape, font, lines, quote
-from netlang.draw.kinds import kind, learned
+from netlang.draw.diagram.blocks import blocks
+from netlang.draw.diagram.dot import Dot, escape, font, lines, quote
+from netlang.draw.diagram.kinds import kind, learned
+from netlang.draw.diagram.views import VIEWS, draw
 from netlang.draw.notation import equation_label, number_label, wrap
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import module_from_text

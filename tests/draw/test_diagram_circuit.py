@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.draw.circuit import circuit, operation_label
-from netlang.draw.diagram import draw
-from netlang.draw.explode import explode
-from netlang.draw.values import read_values
+from netlang.draw.diagram.circuit import circuit, operation_label
+from netlang.draw.diagram.explode import explode
+from netlang.draw.diagram.values import read_values
+from netlang.draw.diagram.views import draw
 from netlang.graph.constructors import add, const, div, mul, neg, power, read, sub
 from netlang.graph.expression import Apply, Expr
 from netlang.graph.graph import Graph

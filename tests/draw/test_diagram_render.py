@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from netlang.diagnostics import NetlangError
-from netlang.draw import render as module
-from netlang.draw.diagram import VIEWS, draw
-from netlang.draw.dot import Dot, font, lines
-from netlang.draw.render import render
+from netlang.draw.diagram import render as module
+from netlang.draw.diagram.dot import Dot, font, lines
+from netlang.draw.diagram.render import render
+from netlang.draw.diagram.views import VIEWS, draw
 from tests.draw import nets
 from tests.draw.test_diagram import HOSTILE
 

@@ -12,7 +12,7 @@ from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import module_from_text
 from netlang.passes.lift import lift
 from netlang.passes.objective import NAME, objective
-from netlang.passes.pipeline import PASSES, compile_graph
+from netlang.passes.pipeline import OPTIONAL, compile_graph
 from netlang.targets.reference import evaluate
 from tests.library.running import Array, first_values
 from tests.library.samples import BATCH, Sample, samples
@@ -21,7 +21,6 @@ SAMPLES = {sample.label: sample for sample in samples("layer", "fn", "loss")}
 
 STEP = 1e-5
 STENCIL = ((-2, 1 / 12), (-1, -2 / 3), (1, 2 / 3), (2, -1 / 12))  # of the first derivative, with an error of STEP^4
-OPTIONAL = [step.name for step in PASSES if step.optional]
 
 
 @pytest.mark.parametrize("label", SAMPLES)

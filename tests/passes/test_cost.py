@@ -199,8 +199,8 @@ def test_losses_are_no_part_of_the_network_but_what_feeds_them_is() -> None:
 )
 def test_contractions(body: object, expected: bool) -> None:
     reduction = Reduce("sum", (("i", integer(4)),), body)  # type: ignore[arg-type]
-    assert is_contraction(Equation("y", (), "real", NOWHERE, (), reduction)) is expected
-    assert not is_contraction(Equation("y", (), "real", NOWHERE, (), Reduce("max", reduction.ranges, reduction.body)))
+    assert is_contraction(reduction) is expected
+    assert not is_contraction(Reduce("max", reduction.ranges, reduction.body))
 
 
 def test_run_time_sizes() -> None:

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from netlang.diagnostics import NetlangError
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Param
-from netlang.passes.pipeline import PASSES, compile_graph
+from netlang.passes.pipeline import FINISH, OPTIONAL, PREPARE, compile_graph
 from netlang.targets.reference import evaluate
 from tests.passes.graphs import graph as build
 from tests.passes.graphs import values
 from tests.passes.networks import networks
 from tests.passes.test_lift import nodes
 
-OPTIONAL = [p.name for p in PASSES if p.optional]
 BATCH = {"batch": 2}
 quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -74,6 +73,7 @@ def test_trace_and_unknown_passes():
     graph = build(*nodes(), losses={"loss": "loss"}, outputs={"y": "y"})
     seen: list[str] = []
     compile_graph(graph, wrt=["w"], without=["share"], trace=lambda name, _: seen.append(name))
-    assert seen == [p.name for p in PASSES if p.name != "share"]
+    passes = [*(p.name for p in PREPARE), "objective", "derive", *(p.name for p in FINISH)]
+    assert seen == [name for name in passes if name != "share"]
     with pytest.raises(NetlangError, match="unknown-pass"):
         compile_graph(graph, without=["lift"])

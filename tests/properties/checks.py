@@ -16,7 +16,7 @@ from netlang.graph.integer import size
 from netlang.graph.nodes import BATCH, Input, Param, Random
 from netlang.graph.text import graph_text
 from netlang.language.formatter import format
-from netlang.passes.pipeline import PASSES, compile_graph
+from netlang.passes.pipeline import OPTIONAL, compile_graph
 from netlang.random import derive_key
 from netlang.runtime.model import Model
 from netlang.runtime.net import Net
@@ -29,7 +29,6 @@ from tests.strategies import Network
 Array = np.ndarray[Any, Any]
 Values = dict[str, Array]
 
-OPTIONAL = tuple(p.name for p in PASSES if p.optional)
 OBJECTIVE = "objective"
 SEED, STEP = 11, 3  # of the random nodes
 

@@ -32,7 +32,7 @@ def test_orders_differ_by_seed_and_epoch() -> None:
     assert len(orders) == 9
 
 
-def test_batches_cover_an_epoch_and_resume() -> None:
+def test_batches_cover_an_epoch() -> None:
     data = {"x": np.arange(10.0), "y": np.arange(10)}
     batches = Minibatches(4, seed=3)
     whole = list(batches.over(data, epoch=2))
@@ -40,8 +40,6 @@ def test_batches_cover_an_epoch_and_resume() -> None:
     assert batches.count(10) == 3
     assert sorted(np.concatenate([batch["y"] for batch in whole]).tolist()) == list(range(10))
     assert all((batch["x"] == batch["y"]).all() for batch in whole)
-    resumed = list(batches.over(data, epoch=2, start=1))
-    assert [batch["y"].tolist() for batch in resumed] == [batch["y"].tolist() for batch in whole[1:]]
     unshuffled = Minibatches(4, shuffle=False).over(data, epoch=5)
     assert [batch["y"].tolist() for batch in unshuffled] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
@@ -125,7 +123,7 @@ def test_normalization_against_numpy(shape: tuple[int, ...], axes: tuple[int, ..
     [moments] = normalization.moments.values()
     np.testing.assert_allclose(moments.mean, mean.ravel(), rtol=1e-13)
     np.testing.assert_allclose(moments.scale, std.ravel(), rtol=1e-13)
-    normalized = normalization.apply_arrays({"x": x})["x"]
+    normalized = normalization.apply({"x": x})["x"]
     assert normalized.dtype == dtype
     np.testing.assert_allclose(normalized, (x - mean) / std, atol=1e-5 if dtype == np.float32 else 1e-13)
 
@@ -141,7 +139,7 @@ def test_constant_features_are_divided_by_one() -> None:
     x = np.column_stack([np.full(7, 0.1), np.arange(7.0), np.zeros(7)])
     normalization = Normalization.fit({"x": x}, ["x"])
     assert normalization.moments["x"].scale == (1.0, 2.0, 1.0)
-    np.testing.assert_allclose(normalization.apply_arrays({"x": x})["x"][:, 0], 0, atol=1e-16)
+    np.testing.assert_allclose(normalization.apply({"x": x})["x"][:, 0], 0, atol=1e-16)
 
 
 def test_normalizing_a_data_set_leaves_the_rest() -> None:
@@ -149,38 +147,27 @@ def test_normalizing_a_data_set_leaves_the_rest() -> None:
     normalized = Normalization.fit(data, ["x"]).apply(data)
     assert normalized["x"].tolist() == [-1.0, 1.0]
     assert normalized["y"].tolist() == [0, 1]
-    assert normalized.labels == {"y": ("a", "b")}
     assert data["x"].tolist() == [1.0, 3.0]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        Split(0.2, 2**63, "digit"),
-        Minibatches(64, 1, False),
-        Normalization.fit({"x": np.random.default_rng(2).normal(size=(9, 4)), "s": np.array([0.1, 0.7])}, ["x", "s"]),
-    ],
-)
-def test_json_round_trip_is_exact(value: Split | Minibatches | Normalization) -> None:
-    assert type(value).from_json(json.loads(json.dumps(value.to_json()))) == value
+def test_json_round_trip_is_exact() -> None:
+    data = {"x": np.random.default_rng(2).normal(size=(9, 4)), "s": np.array([0.1, 0.7])}
+    value = Normalization.fit(data, ["x", "s"])
+    assert Normalization.from_json(json.loads(json.dumps(value.to_json()))) == value
 
 
 @pytest.mark.parametrize(
-    ("kind", "document"),
+    "document",
     [
-        (Split, {}),
-        (Split, {"fraction": "0.2", "seed": 0, "stratify": None}),
-        (Split, []),
-        (Minibatches, {"size": True, "seed": 0, "shuffle": True}),
-        (Normalization, []),
-        (Normalization, {"x": {"mean": [0.0], "scale": [0.0], "axis": 0}}),
-        (Normalization, {"x": {"mean": [float("nan")], "scale": [1.0], "axis": 0}}),
-        (Normalization, {"x": {"mean": [0.0, 1.0], "scale": [1.0, 1.0], "axis": None}}),
-        (Normalization, {"x": {"mean": [0.0], "scale": [1.0], "axis": -1}}),
-        (Normalization, {"x": {"mean": 3}}),
+        [],
+        {"x": {"mean": [0.0], "scale": [0.0], "axis": 0}},
+        {"x": {"mean": [float("nan")], "scale": [1.0], "axis": 0}},
+        {"x": {"mean": [0.0, 1.0], "scale": [1.0, 1.0], "axis": None}},
+        {"x": {"mean": [0.0], "scale": [1.0], "axis": -1}},
+        {"x": {"mean": 3}},
     ],
 )
-def test_damaged_json_is_refused(kind: Any, document: Any) -> None:
+def test_damaged_json_is_refused(document: Any) -> None:
     with pytest.raises(NetlangError) as error:
-        kind.from_json(document)
+        Normalization.from_json(document)
     assert error.value.diagnostics[0].code == "preprocess-corrupt"

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from netlang.cache import cache_folder
 from netlang.targets.cpu import native, optimize
-from netlang.targets.cpu.cache import HEADER, ObjectCache, directory, key
+from netlang.targets.cpu.cache import HEADER, ObjectCache, key
 
 SOURCE = """
 def entry(memory, sizes):
@@ -127,8 +128,8 @@ def test_concurrent_writers_leave_a_whole_entry(tmp_path):
 
 def test_the_directory_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("NETLANG_CACHE", str(tmp_path))
-    assert directory() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("NETLANG_CACHE")
     if sys.platform not in ("win32", "darwin"):
         monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-        assert str(directory()) == "/somewhere/netlang"
+        assert str(cache_folder()) == "/somewhere/netlang"

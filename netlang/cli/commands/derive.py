@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from netlang.draw.derivation import derivation
-    from netlang.draw.formats import write_derivation
+    from netlang.draw.derivation.formats import write_derivation
+    from netlang.draw.derivation.writer import derivation
 
     model = open_model(options)
     derived = derivation(model.training, options.of, options.wrt, model.module)

@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from netlang.draw.diagram import draw
-    from netlang.draw.render import render
+    from netlang.draw.diagram.render import render
+    from netlang.draw.diagram.views import draw
 
     values = written_values(options.at) if options.at else None
     model = open_model(options)

@@ -27,17 +27,6 @@ SUFFIX = ".nlo"
 ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
 
 
-def directory() -> Path:
-    """Where entries live: `NETLANG_CACHE`, else the user's cache directory of this system."""
-    if chosen := os.environ.get("NETLANG_CACHE"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "netlang" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "netlang"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netlang"
-
-
 def key(parts: Iterable[str]) -> str:
     """The SHA-256, in hexadecimal, of strings; no two different sequences run together."""
     digest = hashlib.sha256()

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from netlang.cache import cache_folder
 from netlang.diagnostics import InternalError
 from netlang.targets.cpu import optimize
-from netlang.targets.cpu.cache import ObjectCache, directory, key
+from netlang.targets.cpu.cache import ObjectCache, key
 from netlang.targets.cpu.optimize import Machine
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -54,7 +55,7 @@ def compile_module(
     array([2., 2., 2.], dtype=float32)
     """
     unit = Unit(source, tuple(entries), np.dtype(dtype), optimize.machine(cpu))
-    store = cache or ObjectCache(directory())
+    store = cache or ObjectCache(cache_folder())
     code = store.load(unit.key)
     if code is None:
         code = optimize.object_code(unit.optimized(), unit.machine)

@@ -7,22 +7,23 @@ here: whatever the text defines can be recognised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from netlang.diagnostics import NetlangError
-from netlang.draw.nesting import Definition as Definition_
-from netlang.draw.nesting import instance, nested
-from netlang.draw.signs import row_sign
+from netlang.draw.formula.nesting import Definition as Definition_
+from netlang.draw.formula.nesting import instance, nested
+from netlang.draw.formula.signs import row_sign
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import Module, module_from_text, standard_library
 from netlang.graph.constructors import apply, base_and_exponent, mul, power, select
-from netlang.graph.expression import Apply, Compare, Condition, Const, Expr, Read, Reduce, Select
+from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, index
+from netlang.graph.integer import Int
+from netlang.graph.matching import Binding, Matcher, Part
 from netlang.graph.nodes import Equation
-from netlang.graph.traversal import integers, parts, reads, rename_tensors
+from netlang.graph.traversal import reads, rename_tensors
 from netlang.language.tree import Definition
 from netlang.passes.algebra import cost, expand
 from netlang.passes.stabilize import stabilize
@@ -122,110 +123,38 @@ def definitions(graph: Graph) -> Definition_:
 # --- unification -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Binding:
-    """The values of a template's indices, and what its argument stands for."""
-
-    places: Mapping[str, Int]
-    argument: Expr | None = None
-
-
-class Unifier:
+class Unifier(Matcher):
     """Unifies templates with expressions; `definition` gives what a tensor is where it is read."""
 
     def __init__(self, definition: Definition_) -> None:
         self.definition = definition
 
-    def match(self, pattern: Expr | Condition, e: Expr | Condition, known: Binding) -> Iterator[Binding]:
+    def match(self, pattern: Part, e: Part, known: Binding) -> Iterator[Binding]:
         if isinstance(pattern, Read) and pattern.tensor == ARGUMENT and not pattern.indices:
             if isinstance(e, Expr) and known.argument in (None, e):
                 yield Binding(known.places, e)
-            return
-        if isinstance(pattern, Apply) and pattern.op == "mul" and isinstance(e, Apply) and e.op == "add":
+        elif isinstance(pattern, Apply) and pattern.op == "mul" and isinstance(e, Apply) and e.op == "add":
             yield from self._scaled(pattern, e, known)  # -(a + b) is kept as -a - b
-            return
-        if isinstance(pattern, Reduce) and isinstance(e, Read):
+        elif isinstance(pattern, Reduce) and isinstance(e, Read):
             body = self.definition(e)
             if isinstance(body, Reduce):
                 yield from self.match(pattern, body, known)
-            return
-        if type(pattern) is not type(e) or _label(pattern) != _label(e):
-            return
-        if isinstance(pattern, Reduce):
-            yield from self._reductions(pattern, cast(Reduce, e), known)
-            return
-        places = _integers(integers(pattern), integers(e), known.places)
-        if places is None:
-            return
-        known = Binding(places, known.argument)
-        inner, outer = parts(pattern), parts(e)
-        if isinstance(pattern, Apply) and pattern.op in ("add", "mul"):
-            for found, rest in self.factors(inner, list(outer), known):
-                if not rest:
-                    yield found
-        elif len(inner) == len(outer):
-            yield from self._each(inner, outer, known)
+        else:
+            yield from super().match(pattern, e, known)
 
     def _scaled(self, pattern: Apply, e: Expr, known: Binding) -> Iterator[Binding]:
         """A constant times the argument, where the expression is a sum."""
         if len(pattern.args) == 2 and isinstance(pattern.args[0], Const):
             yield from self.match(pattern.args[1], expand(mul(power(pattern.args[0], -1), e)) or e, known)
 
-    def _reductions(self, pattern: Reduce, e: Reduce, known: Binding) -> Iterator[Binding]:
-        if [n for _, n in pattern.ranges] != [n for _, n in e.ranges]:
-            return
-        bound = {a: index(b) for (a, _), (b, _) in zip(pattern.ranges, e.ranges, strict=True)}
-        for found in self.match(pattern.body, e.body, Binding({**known.places, **bound}, known.argument)):
-            yield Binding({k: v for k, v in found.places.items() if k not in bound}, found.argument)
 
-    def _each(
-        self, patterns: Sequence[Expr | Condition], found: Sequence[Expr | Condition], known: Binding
-    ) -> Iterator[Binding]:
-        if not patterns:
-            yield known
-            return
-        for binding in self.match(patterns[0], found[0], known):
-            yield from self._each(patterns[1:], found[1:], binding)
-
-    def factors(
-        self, patterns: Sequence[Expr | Condition], found: list[Expr | Condition], known: Binding
-    ) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
-        """Each pattern with a different part, in any order; gives the parts left over too."""
-        if not patterns:
-            yield known, found
-            return
-        for k, e in enumerate(found):
-            for binding in self.match(patterns[0], e, known):
-                yield from self.factors(patterns[1:], found[:k] + found[k + 1 :], binding)
-
-
-def _reciprocals(factors: Sequence[Expr]) -> list[Expr | Condition]:
+def _reciprocals(factors: Sequence[Expr]) -> list[Part]:
     """The factors of a product, a negative power as so many reciprocals."""
-    out: list[Expr | Condition] = []
+    out: list[Part] = []
     for factor in factors:
         base, exponent = base_and_exponent(factor)
         out += [power(base, -1)] * int(-exponent) if exponent in (-2, -3) else [factor]
     return out
-
-
-def _label(e: Expr | Condition) -> str | float:
-    if isinstance(e, Read):
-        return e.tensor
-    if isinstance(e, Const):
-        return e.value
-    return e.op if isinstance(e, Apply | Compare | Reduce) else ""
-
-
-def _integers(patterns: Sequence[Int], found: Sequence[Int], places: Mapping[str, Int]) -> Mapping[str, Int] | None:
-    if len(patterns) != len(found):
-        return None
-    known = dict(places)
-    for pattern, value in zip(patterns, found, strict=True):
-        if pattern.index is not None and known.setdefault(pattern.index.name, value) == value:
-            continue
-        if pattern.substitute(known) != value:
-            return None
-    return known
 
 
 # --- in expressions --------------------------------------------------------------------------------------------------
@@ -259,7 +188,7 @@ class Recognizer:
     def function_of(self, node: Equation) -> tuple[Template, Expr] | None:
         """The function of one number that the equation applies to each element of a tensor, and that element."""
         for template in self.templates.pointwise():
-            for found in self.unify.match(template.body, node.body, Binding({})):
+            for found in self.unify.match(template.body, node.body, Binding()):
                 if found.argument is not None and not isinstance(found.argument, Const):
                     return template, found.argument
         return None
@@ -287,13 +216,13 @@ class Recognizer:
             if template.stable != template.body:
                 yield template, template.stable
 
-    def _instances(self, pattern: Expr, e: Apply | Select) -> Iterator[tuple[Binding, list[Expr | Condition]]]:
+    def _instances(self, pattern: Expr, e: Apply | Select) -> Iterator[tuple[Binding, Sequence[Part]]]:
         """The ways to see the expression, or some factors of a product, as the template."""
         if isinstance(pattern, Apply) and isinstance(e, Apply) and pattern.op == "mul" == e.op:
-            yield from self.unify.factors(pattern.args, _reciprocals(e.args), Binding({}))
+            yield from self.unify.some(pattern.args, _reciprocals(e.args), Binding())
         else:
-            for found in self.unify.match(pattern, e, Binding({})):
+            for found in self.unify.match(pattern, e, Binding()):
                 yield found, []
 
-    def _with_rest(self, made: Read, rest: list[Expr | Condition]) -> Expr:
-        return mul(made, *cast(list[Expr], rest))
+    def _with_rest(self, made: Read, rest: Sequence[Part]) -> Expr:
+        return mul(made, *cast(Sequence[Expr], rest))

@@ -12,20 +12,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.draw.adjoints import Adjoints
-from netlang.draw.element import Vocabulary, element, is_padding
-from netlang.draw.formula import Adjoint, Call, Element, Formula, Symbol, parts
-from netlang.draw.formula_text import formula_text
-from netlang.draw.matrix import NoMatrixFormError, tensor_formula
+from netlang.draw.derivation.adjoints import Adjoints
+from netlang.draw.derivation.occurring import derivative
+from netlang.draw.derivation.recognize import ARGUMENT, Template, Templates
+from netlang.draw.derivation.steps import ACCESS, ADDED, CHAIN, REDUCED, VIEW, Derivation, Equality, Result, Step
+from netlang.draw.formula.element import Vocabulary, element, is_padding
+from netlang.draw.formula.formula import Adjoint, Call, Element, Formula, Symbol, parts
+from netlang.draw.formula.matrix import NoMatrixFormError, tensor_formula
+from netlang.draw.formula.text import formula_text
 from netlang.draw.notation import shape_label
-from netlang.draw.occurring import derivative
-from netlang.draw.recognize import ARGUMENT, Template, Templates
-from netlang.draw.steps import ACCESS, ADDED, CHAIN, REDUCED, VIEW, Derivation, Equality, Result, Step
 from netlang.elaboration.modules import Module
 from netlang.graph.expression import Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
-from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope, View
+from netlang.graph.nodes import Equation, Extern, Node, Scope, View, binds_batch
 from netlang.graph.text import shape_text
 from netlang.graph.traversal import reads, walk
 from netlang.passes.derive import PREFIX
@@ -107,10 +107,7 @@ def _sought(graph: Graph, goal: str, wrt: Sequence[str] | None) -> tuple[str, ..
 
 
 def _uses_batch(graph: Graph, goal: str) -> bool:
-    return any(
-        isinstance(node, Equation) and isinstance(node.body, Reduce) and BATCH in dict(node.body.ranges)
-        for node in (graph[name] for name in graph.ancestors([goal]))
-    )
+    return any(binds_batch(graph[name]) for name in graph.ancestors([goal]))
 
 
 class _Writer:

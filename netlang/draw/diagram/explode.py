@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from netlang.draw.kinds import is_contraction
 from netlang.graph.expression import Apply, Const, Expr, Read, Reduce, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation, Node
 from netlang.graph.traversal import free_indices, fresh
+from netlang.passes.cost import is_contraction
 
 
 def explode(graph: Graph) -> Graph:

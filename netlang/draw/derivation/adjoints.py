@@ -11,10 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from netlang.draw.nesting import separated, taken_out
-from netlang.draw.occurring import Occurring
-from netlang.draw.recognize import Recognizer, Templates
-from netlang.draw.variants import seeded, symbolic, valued, with_arguments, with_unit_indices, without_unit_guards
+from netlang.draw.derivation.occurring import Occurring
+from netlang.draw.derivation.recognize import Recognizer, Templates
+from netlang.draw.derivation.variants import (
+    seeded,
+    symbolic,
+    valued,
+    with_arguments,
+    with_unit_indices,
+    without_unit_guards,
+)
+from netlang.draw.formula.nesting import separated, taken_out
 from netlang.graph.expression import (
     ONE,
     ZERO,

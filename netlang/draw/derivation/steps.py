@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from netlang.draw.formula import Formula
+from netlang.draw.formula.formula import Formula
 from netlang.graph.graph import Graph
 
 CHAIN = "the scalar chain rule"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.draw.steps import Derivation
+from netlang.draw.derivation.steps import Derivation
 
 FORMATS = ("text", "latex", "html")
 
@@ -14,15 +14,15 @@ def write_derivation(derivation: Derivation, format: str = "text") -> str:
     Raises `unknown-format`.
     """
     if format == "text":
-        from netlang.draw.derivation_text import derivation_text
+        from netlang.draw.derivation.text import derivation_text
 
         return derivation_text(derivation)
     if format == "latex":
-        from netlang.draw.derivation_latex import derivation_latex
+        from netlang.draw.derivation.latex import derivation_latex
 
         return derivation_latex(derivation)
     if format == "html":
-        from netlang.draw.derivation_html import derivation_html
+        from netlang.draw.derivation.html import derivation_html
 
         return derivation_html(derivation)
     fail(

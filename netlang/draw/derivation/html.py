@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from netlang.draw.conventions import conventions
-from netlang.draw.formula_mathml import formula_mathml, name_mathml
-from netlang.draw.steps import Derivation, Equality, Result, Step
+from netlang.draw.derivation.conventions import conventions
+from netlang.draw.derivation.steps import Derivation, Equality, Result, Step
+from netlang.draw.formula.mathml import formula_mathml, name_mathml
 
 _STYLE = """
 :root { color-scheme: light; }

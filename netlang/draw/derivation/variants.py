@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from netlang.draw.occurring import Occurring
-from netlang.draw.recognize import ARGUMENT, Recognizer
+from netlang.draw.derivation.occurring import Occurring
+from netlang.draw.derivation.recognize import ARGUMENT, Recognizer
 from netlang.graph import integer
 from netlang.graph.constructors import mul, select
 from netlang.graph.expression import ONE, TRUE, Apply, Expr, Read, Select

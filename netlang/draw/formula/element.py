@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from netlang.draw.formula import (
+from netlang.draw.formula.formula import (
     Adjoint,
     Bracket,
     Call,
@@ -26,9 +26,9 @@ from netlang.draw.formula import (
     signed,
     total,
 )
-from netlang.draw.nesting import instance, nested
+from netlang.draw.formula.nesting import instance, nested
+from netlang.draw.formula.signs import row_sign
 from netlang.draw.notation import is_guard
-from netlang.draw.signs import row_sign
 from netlang.graph import integer
 from netlang.graph.constructors import base_and_exponent, conjuncts, every, mul, negate
 from netlang.graph.expression import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from netlang.draw.style import FONT, INK, MUTED, SMALL, TEXT, WIRE
+from netlang.draw.diagram.style import FONT, INK, MUTED, SMALL, TEXT, WIRE
 
 _PLAIN = re.compile(r"[^\W\d]\w*|-?\d+(\.\d+)?", re.ASCII)
 _SPACES = "\n\N{NO-BREAK SPACE}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from netlang.draw.conventions import conventions
-from netlang.draw.formula import Formula
-from netlang.draw.formula_text import formula_text
-from netlang.draw.steps import Derivation, Equality, Result, Step
+from netlang.draw.derivation.conventions import conventions
+from netlang.draw.derivation.steps import Derivation, Equality, Result, Step
+from netlang.draw.formula.formula import Formula
+from netlang.draw.formula.text import formula_text
 
 INDENT = "    "
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.draw.backward import backward
-from netlang.draw.circuit import circuit
-from netlang.draw.equations import equations
-from netlang.draw.layers import layers
+from netlang.draw.diagram.backward import backward
+from netlang.draw.diagram.circuit import circuit
+from netlang.draw.diagram.equations import equations
+from netlang.draw.diagram.layers import layers
 from netlang.graph.graph import Graph
 
 VIEWS: dict[str, Callable[[Graph], str]] = {"layers": layers, "graph": equations, "backward": backward}

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from netlang.draw.kinds import kind, leading, learned
+from netlang.draw.diagram.kinds import kind, leading, learned
+from netlang.draw.diagram.repeats import Run, runs
 from netlang.draw.notation import equation_label
-from netlang.draw.repeats import Run, runs
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
 from netlang.graph.nodes import Input, Node, Param, Scope, State

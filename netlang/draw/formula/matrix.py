@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from netlang.draw.element import Vocabulary, element, function, integer_formula
-from netlang.draw.formula import (
+from netlang.draw.formula.element import Vocabulary, element, function, integer_formula
+from netlang.draw.formula.formula import (
     Bracket,
     Call,
     Column,

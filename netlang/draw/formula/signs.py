@@ -1,10 +1,12 @@
-"""The signs of mathematics that names and operators are printed with: Greek letters, relations, large operators."""
+"""The signs of mathematics that names, numbers and operators are printed with, from Greek letters to fractions."""
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from netlang.graph.scalars import SCALARS
+from netlang.graph.text import number
 
 GREEK = {
     "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "zeta": "ζ", "eta": "η", "theta": "θ",
@@ -40,3 +42,24 @@ def unicode_name(name: str) -> str:
     """A name with a Greek letter for the word: `sigma` is σ, `batchnorm_1.gamma` is batchnorm_1.γ."""
     head, dot, last = name.rpartition(".")
     return head + dot + GREEK.get(last, last)
+
+
+def number_text(value: float) -> str:
+    """A number as short as it reads back, or its four leading digits where that is long."""
+    if value in (float("inf"), float("-inf")):
+        return "∞" if value > 0 else "-∞"
+    text = number(value)
+    if len(text) <= 5:
+        return text
+    ratio = as_ratio(value)
+    if ratio is not None:
+        return f"{ratio[0]}/{ratio[1]}"
+    return text if len(text) <= 8 else f"{value:.4g}"
+
+
+def as_ratio(value: float) -> tuple[int, int] | None:
+    """The numerator and the denominator of a number that is a short fraction but a long decimal."""
+    if len(number(value)) <= 5 or not 1e-6 < abs(value) < 1e3:
+        return None
+    ratio = Fraction(value).limit_denominator(9999)
+    return (ratio.numerator, ratio.denominator) if ratio.numerator / ratio.denominator == value else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from netlang.draw.blocks import visible
-from netlang.draw.dot import Dot, Markup, Value, font, lines, small
-from netlang.draw.kinds import kind, learned
-from netlang.draw.layers import heading
+from netlang.draw.diagram.blocks import visible
+from netlang.draw.diagram.dot import Dot, Markup, Value, font, lines, small
+from netlang.draw.diagram.kinds import kind, learned
+from netlang.draw.diagram.layers import heading
+from netlang.draw.diagram.style import FRAME, GROUP, INK, PAINTS, SMALL
 from netlang.draw.notation import equation_label, shape_label, wrap
-from netlang.draw.style import FRAME, GROUP, INK, PAINTS, SMALL
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Input, Node, Param, State, View
 

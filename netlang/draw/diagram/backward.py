@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netlang.diagnostics import fail
-from netlang.draw.blocks import blocks, scalar_root, visible
-from netlang.draw.dot import Dot, font, lines, small
-from netlang.draw.equations import EQUATION_LINES, EQUATION_WIDTH, draw_node, parameter_rows
-from netlang.draw.kinds import learned
-from netlang.draw.layers import heading
+from netlang.draw.diagram.blocks import blocks, scalar_root, visible
+from netlang.draw.diagram.dot import Dot, font, lines, small
+from netlang.draw.diagram.equations import EQUATION_LINES, EQUATION_WIDTH, draw_node, parameter_rows
+from netlang.draw.diagram.kinds import learned
+from netlang.draw.diagram.layers import heading
+from netlang.draw.diagram.style import BACKWARD, FRAME, PAINTS
 from netlang.draw.notation import TIMES, equation_label, shape_label, wrap
-from netlang.draw.style import BACKWARD, FRAME, PAINTS
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input, Node, Param, State
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netlang.draw.element import Virtual, Vocabulary
-from netlang.draw.recognize import ARGUMENT, Template, Templates
+from netlang.draw.derivation.recognize import ARGUMENT, Template, Templates
+from netlang.draw.formula.element import Virtual, Vocabulary
 from netlang.graph.expression import ZERO, Expr, Read
 from netlang.passes.algebra import rational
 from netlang.passes.partials import partials

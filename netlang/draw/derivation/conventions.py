@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netlang.draw.formula import Bracket, Call, Column, Element, Hadamard, Product, parts
-from netlang.draw.formula_text import is_outer
-from netlang.draw.steps import Derivation, Equality
+from netlang.draw.derivation.steps import Derivation, Equality
+from netlang.draw.formula.binding import is_outer
+from netlang.draw.formula.formula import Bracket, Call, Column, Element, Hadamard, Product, parts
 
 
 def conventions(d: Derivation) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netlang.draw.style import PAINTS
-from netlang.graph.expression import Apply, Compare, Const, Expr, Read, Reduce, Select, Whole
+from netlang.draw.diagram.style import PAINTS
+from netlang.graph.expression import Apply, Compare, Expr, Reduce, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Input, Node, Param, Random, State, View
 from netlang.graph.traversal import operands, walk
+from netlang.passes.cost import is_contraction
 
 
 def learned(graph: Graph) -> frozenset[str]:
@@ -31,26 +32,6 @@ def leading(kinds: Iterable[str]) -> str:
     """The kind that a block of several nodes is painted by."""
     found = set(kinds)
     return next((k for k in PAINTS if k in found), "movement")
-
-
-def factors(body: Expr) -> tuple[Expr, ...]:
-    """The factors that are summed, guards and constants taken away."""
-    while isinstance(body, Select):
-        body = body.then
-    parts = body.args if isinstance(body, Apply) and body.op == "mul" else (body,)
-    return tuple(p for p in parts if not isinstance(p, Const))
-
-
-def is_contraction(body: Expr) -> bool:
-    """True for a sum of products of two or more different reads."""
-    if not (isinstance(body, Reduce) and body.op == "sum"):
-        return False
-    found = factors(body.body)
-    return len(found) > 1 and all(isinstance(_unguarded(f), Read) for f in found)
-
-
-def _unguarded(e: Expr) -> Expr:
-    return _unguarded(e.then) if isinstance(e, Select) else e
 
 
 def _equation(body: Expr, weights: frozenset[str]) -> str:

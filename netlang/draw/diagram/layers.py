@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from netlang.draw.blocks import Block, Diagram, Frame, blocks, visible
-from netlang.draw.dot import Dot, Markup, font, lines, small
+from netlang.draw.diagram.blocks import Block, Diagram, Frame, blocks, visible
+from netlang.draw.diagram.dot import Dot, Markup, font, lines, small
+from netlang.draw.diagram.style import FRAME, GROUP, INK, MUTED, PAINTS, SHARED, SMALL, TITLE
 from netlang.draw.notation import TIMES, count_label, shape_label
-from netlang.draw.style import FRAME, GROUP, INK, MUTED, PAINTS, SHARED, SMALL, TITLE
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
 

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netlang.diagnostics import fail, listing, nearest
-from netlang.draw.blocks import scalar_root, visible
-from netlang.draw.dot import Dot, Markup, font
-from netlang.draw.explode import explode, is_slice
-from netlang.draw.kinds import is_contraction
+from netlang.draw.diagram.blocks import scalar_root, visible
+from netlang.draw.diagram.dot import Dot, Markup, font
+from netlang.draw.diagram.explode import explode, is_slice
+from netlang.draw.diagram.style import BACKWARD, FORWARD, SMALL, TEXT, WIRE
 from netlang.draw.notation import MINUS, TIMES, number_label, shape_label, shorten, value_label
-from netlang.draw.style import BACKWARD, FORWARD, SMALL, TEXT, WIRE
 from netlang.graph.expression import Apply, Const, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Input, Node, Param, Random, State, View
 from netlang.graph.text import expression_text, shape_text
+from netlang.passes.cost import is_contraction
 
 Array = NDArray[np.float64]
 _SHAPES = "give nested lists, as in `W=[[1, 2], [3, 4]]`"
