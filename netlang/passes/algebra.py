@@ -169,11 +169,21 @@ def _terms(e: Expr) -> list[Expr] | None:
     return [e]
 
 
-@lru_cache(maxsize=1 << 14)  # the parts of a sum come again, with every other factor that is taken out
 def factored(e: Expr) -> Expr:
     """A sum with the factors that its terms have in common taken out, as far as that is smaller."""
+    return _factored(e, {})
+
+
+def _factored(e: Expr, known: dict[Expr, Expr]) -> Expr:
+    """`known` has the parts done before, which come again with every other factor that is taken out.
+
+    It lasts for one expression only: equal sums may differ in the order of their terms, and what comes out must not
+    depend on what else was compiled before.
+    """
     if not isinstance(e, Apply) or e.op != "add":
         return e
+    if e in known:
+        return known[e]
     best: Expr = e
     counts: dict[Expr, list[Expr]] = {}
     for term in e.args:
@@ -184,14 +194,15 @@ def factored(e: Expr) -> Expr:
             break
         if not _may_leave(factor, terms):
             continue
-        inner = factored(add(*(_quotient(term, factor) for term in terms)))
+        inner = _factored(add(*(_quotient(term, factor) for term in terms)), known)
         rest = [term for term in e.args if term not in terms]
         grouped = mul(factor, inner)
-        candidate = add(grouped, factored(add(*rest))) if rest else grouped
+        candidate = add(grouped, _factored(add(*rest), known)) if rest else grouped
         if cost(candidate) < cost(best):
             best = candidate
             if not rest:
                 break
+    known[e] = best
     return best
 
 
