@@ -48,7 +48,7 @@ def load(
     from netlang.runtime.net import Net
     from netlang.runtime.saving import load as load_artifact
 
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if name.endswith(".netc"):
         if net is not None or arguments or seed is not None:
             from netlang.diagnostics import fail

@@ -163,6 +163,7 @@ def fail(
 def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean ...?` with the closest known word, or an empty string where none is close."""
     names = list(dict.fromkeys(known))
+    word = str(word)  # names from Python may be anything
     close = [n for n in names if n.lower() == word.lower()] or difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else ""
 

@@ -169,7 +169,7 @@ def binary(op: str, left: Value, right: Value, span: Span) -> Value:
             "type-mismatch",
             f"`{op}` needs whole numbers, found {describe(left)} and {describe(right)}",
             span,
-            help="use `/`, or `floor(x / y)` for a rounded quotient",
+            help="use `/`, `floor(x / y)` for a rounded quotient, or `x - y * floor(x / y)` for what remains",
         )
     if op == "/" and isinstance(right, int | float) and right == 0:
         _divided_by_zero(span)

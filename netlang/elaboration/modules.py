@@ -14,6 +14,8 @@ from netlang.language import decode, index_definitions, parse, parse_definition
 from netlang.language.tree import Definition, File, Import, Name
 
 # kinds that are called alike share a namespace; `constant` may be an initializer and a schedule
+_LARGEST = 1 << 26  # bytes of a text; a device has no end
+
 NAMESPACES = {
     "layer": "callable",
     "fn": "callable",
@@ -229,7 +231,10 @@ def choose_net(module: Module, name: str | None) -> Definition:
 
 def _read_file(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read()
+        content = file.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise ValueError("is larger than any text")
+    return content
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> NoReturn:

@@ -19,6 +19,9 @@ Array = npt.NDArray[Any]
 
 STEP = 1e-5  # of the differences; their error is of the fourth order in it
 FLOOR = 1e-2  # gradients smaller than this part of the tensor's largest are compared with that part
+LEAST = (
+    1e-4  # and never with less than this part of the loss (of 1, where it is larger), which rounding makes uncertain
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _checked(net: Net, given: dict[str, Array], samples: int, random: np.random.
             if measured is None:
                 kinks += 1
                 continue
-            scale = max(abs(derived), abs(measured), FLOOR * largest, 1e-8)
+            scale = max(abs(derived), abs(measured), FLOOR * largest, LEAST * max(1.0, abs(loss)))
             worst = max(worst, abs(derived - measured) / scale)
             checked += 1
         out.append(Checked(name, worst, checked, kinks))

@@ -91,18 +91,18 @@ def _labels(name: str, node: Input, array: Array) -> Array:
             fail("input-not-finite", f"the labels `{name}` hold {_bad(array)}", help="remove or repair such examples")
         if not (array == np.floor(array)).all():
             fail("input-dtype", f"the labels `{name}` are not whole numbers", help="give class numbers from 0")
-    out = array.astype(np.int64, copy=False)
     assert node.classes is not None
     classes = node.classes.constant
-    if out.size and (out.min() < 0 or out.max() >= classes):
-        wrong = out.min() if out.min() < 0 else out.max()
-        place = [int(k) for k in np.argwhere(out == wrong)[0]]
+    least, largest = (int(np.min(array)), int(np.max(array))) if array.size else (0, 0)
+    if least < 0 or largest >= classes:
+        wrong = least if least < 0 else largest
+        place = [int(k) for k in np.argwhere(array == wrong)[0]]
         fail(
             "input-label",
             f"`{name}` holds the label {wrong} at {place}, but has the classes 0 to {classes - 1}",
             help="number the classes from 0",
         )
-    return out
+    return array.astype(np.int64, copy=False)
 
 
 def _bad(array: Array) -> str:

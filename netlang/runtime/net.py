@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+ENDLESS = 10**9  # steps of a run of unknown length: what a schedule does over the whole run has not begun
+
 
 class Net:
     """A network with parameters.
@@ -41,15 +43,15 @@ class Net:
 
     def __init__(self, model: Model, *, dtype: npt.DTypeLike = np.float32, seed: int | None = None) -> None:
         self.model = model
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            fail("bad-dtype", f"a net computes in float32 or float64, not {self.dtype}", help="`dtype='float32'`")
+        self.dtype = _checked_dtype(dtype)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
+            fail("bad-setting", f"a seed is a whole number, found {seed!r}", help="`seed=0`")
         recipe = model.recipe
-        self.seed = seed if seed is not None else recipe.seed if recipe is not None else 0
+        self.seed = int(seed) if seed is not None else recipe.seed if recipe is not None else 0
         self.normalization = Normalization({})
         self.steps_done = 0  # updates so far
         self.epochs_done = 0  # whole epochs so far
-        self.total_steps = 1  # of the run, for schedules that look ahead
+        self.total_steps = ENDLESS  # of the run, for schedules that look ahead
         self.total_epochs = recipe.epochs if recipe is not None else 1
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
@@ -57,6 +59,21 @@ class Net:
         self.params = Values(self._values, [p.name for p in model.inference.params])
         self.state = Values(self._values, [n for n in self._values if n not in self.params])
         self._programs: dict[object, tuple[Graph, CpuProgram]] = {}
+
+    def __copy__(self) -> Net:
+        """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
+        other = Net(self.model, dtype=self.dtype, seed=self.seed)
+        for name, value in self._values.items():
+            other._values[name][...] = value
+        for name in ("normalization", "steps_done", "epochs_done", "total_steps", "total_epochs", "history", "best"):
+            setattr(other, name, getattr(self, name))
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Net:
+        return self.__copy__()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Net is not pickled; `net.save(path)` keeps it and `netlang.load(path)` brings it back")
 
     # --- what it is ---
 
@@ -281,8 +298,10 @@ class Values(MutableMapping[str, Array]):
         self._require(name)
         target = self._values[name]
         try:
-            array = np.asarray(value, target.dtype)
+            array = np.asarray(value)
         except (TypeError, ValueError):
+            array = np.asarray(None)
+        if array.dtype.kind not in "fiub":
             fail("input-dtype", f"`{name}` takes real numbers", help="give it an array of floats")
         if array.shape != target.shape:
             fail(
@@ -291,6 +310,10 @@ class Values(MutableMapping[str, Array]):
                 help="give it an array of its shape",
             )
         target[...] = array
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The array of this name, or the default where there is none."""
+        return self._values[name] if name in self else default
 
     def __delitem__(self, name: str) -> None:
         fail("fixed-names", f"`{name}` cannot be removed from a net", help="set it to zero instead")
@@ -314,6 +337,16 @@ class Values(MutableMapping[str, Array]):
                 f"the net has no `{name}`",
                 help=nearest(name, self._names) or f"it has {listing(self._names)}",
             )
+
+
+def _checked_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        found = np.dtype(dtype).name if dtype is not None else "None"
+    except TypeError:
+        found = str(dtype)
+    if found not in ("float32", "float64"):
+        fail("bad-dtype", f"a net computes in float32 or float64, not {found}", help="`dtype='float32'`")
+    return np.dtype(found)
 
 
 def example_shape(node: Input) -> tuple[int, ...]:

@@ -123,18 +123,22 @@ def fit(
         sys.stderr.isatty() if progress is None else progress,
         report,
     )
-    if plan.batch < 1 or plan.epochs < 0:
-        fail(
-            "bad-setting",
-            f"a run has at least 1 example in a batch and 0 epochs, found {plan.batch} and {plan.epochs}",
-            help="give whole numbers: at least 1 example in a batch",
-        )
+    _require_whole("batch", plan.batch, least=1)
+    _require_whole("epochs", plan.epochs, least=0)
+    if plan.patience is not None:
+        _require_whole("patience", plan.patience, least=0)
     return _Run(net, training, held, plan).history()
 
 
 def evaluate(net: Net, data: DataLike, *, batch: int = 256, columns: Columns | None = None) -> dict[str, float]:
     """Means of losses and metrics over a data set, in inference mode."""
+    _require_whole("batch", batch, least=1)
     return _evaluate(net, bind(net, open_data(data, columns=columns)), batch)
+
+
+def _require_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        fail("bad-setting", f"`{name}` is {value!r}", help=f"give a whole number from {least} up: `{name}={least + 9}`")
 
 
 def bind(net: Net, data: Dataset) -> Dataset:

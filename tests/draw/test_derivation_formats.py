@@ -56,6 +56,21 @@ def test_latex_is_balanced(name: str):
         assert not re.search(r"\^\{[^{}]*\}\^", formula)  # a double superscript
 
 
+@pytest.mark.parametrize(("form", "infinity"), [("text", "-∞"), ("latex", r"-\infty"), ("html", "∞")])
+def test_infinity_is_a_sign(form: str, infinity: str):
+    text = """
+net A:
+    input x[3]
+    param W[3, 3]
+    s[i, j] = W[i, j] * x[j] if j <= i else -inf
+    y = softmax(s)
+    loss sum(i, j) y[i, j] * x[j]
+"""
+    module = module_from_text(text)
+    graph = elaborate(module, module.nets()[0], training=True)
+    assert infinity in write_derivation(derivation(graph, module=module), form)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_mathematics_is_core_mathml(name: str):
     page = write_derivation(example(name), "html")

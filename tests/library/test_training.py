@@ -150,6 +150,25 @@ def test_schedule(applied: str) -> None:
         assert (1 - after / START) == pytest.approx(np.full(4, SCHEDULES[applied](step, epoch)), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("applied", "rate"),
+    [("polynomial(power=0.5, final=0.1)", 0.1), ("cosine(final=0.1)", 0.1), ("warmup_cosine(20, final=0.1)", 0.1)],
+)
+def test_a_schedule_stays_where_its_run_ends(applied: str, rate: float) -> None:
+    training = Training.of(NET + f"    optimizer sgd(lr=0.5)\n    schedule {applied}\n")
+    clocks = {"step": 3 * STEPS, "epoch": 3 * EPOCHS, "steps": STEPS, "epochs": EPOCHS}
+    after = training.step({"w": START}, {"a": np.ones((1, 4))}, **clocks)["w"]
+    assert (1 - after / START) == pytest.approx(np.full(4, rate), rel=1e-12)
+
+
+def test_a_warmup_as_long_as_the_run() -> None:
+    training = Training.of(NET + "    optimizer sgd(lr=0.5)\n    schedule warmup_cosine(5)\n")
+    for steps, rate in ((4, 0.4), (5, 0.5)):
+        clocks = {"step": steps, "epoch": 0, "steps": steps, "epochs": 1}
+        after = training.step({"w": START}, {"a": np.ones((1, 4))}, **clocks)["w"]
+        assert (1 - after / START) == pytest.approx(np.full(4, rate), rel=1e-12)
+
+
 # --- penalties -----------------------------------------------------------------------------------------------------
 
 PENALTIES: dict[str, Array] = {  # the gradient of the penalty on START, whose signs are + + - +

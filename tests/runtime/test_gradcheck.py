@@ -42,6 +42,15 @@ def test_a_wrong_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert results["dense_2.W"] < 1e-7
 
 
+def test_a_gradient_that_is_zero_passes() -> None:
+    text = (
+        "net A:\n    input x[4]\n    target y[2]\n    p = x -> dense(3) -> batchnorm -> dense(2)\n    loss mse(p, y)\n"
+    )
+    results = {r.name: r for r in gradcheck(net(text))}
+    assert results["dense_1.b"].checked == 3  # differences of it are rounding and nothing else
+    assert all(r.error < 1e-6 for r in results.values())
+
+
 def test_parameters_are_as_before() -> None:
     subject = net(SMOOTH)
     before = {name: value.copy() for name, value in subject.params.items()}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -179,3 +183,53 @@ def test_only_inputs_can_be_normalized() -> None:
     with pytest.raises(netlang.NetlangError) as caught:
         netlang.loads(CLASSIFIER + text).fit({"x": np.ones((4, 3)), "y": [0, 1, 0, 1]}, normalize=["z"])
     assert caught.value.diagnostics[0].message == "there is no `z` to normalize"
+
+
+# --- values of Python that no net can use --------------------------------------------------------------------------
+
+LINE = "net Line(n=2):\n    input x[n]\n    target y: class(2)\n    s = x -> dense(2)\n    loss cross_entropy(s, y)\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"dtype": "int8"}, "bad-dtype"),
+        ({"dtype": "floaty"}, "bad-dtype"),
+        ({"dtype": None}, "bad-dtype"),
+        ({"seed": 1.5}, "bad-setting"),
+        ({"seed": "a"}, "bad-setting"),
+        ({"n": float("nan")}, "bad-extent"),
+        ({"n": float("inf")}, "bad-extent"),
+    ],
+)
+def test_settings_that_are_not_are_diagnosed(options: dict[str, Any], code: str) -> None:
+    with pytest.raises(netlang.NetlangError) as error:
+        netlang.loads(LINE, **options)
+    assert error.value.diagnostics[0].code == code
+
+
+def test_names_and_values_of_any_kind() -> None:
+    net = netlang.loads(LINE)
+    assert net.params.get("dense_1.c", 7) == 7
+    assert net.params.get("dense_1.b") is net.params["dense_1.b"]
+    for act in (lambda: net.params[3], lambda: net.gradients(x=[1, 2], y=0, wrt=[3])):
+        with pytest.raises(netlang.NetlangError):
+            act()
+    with pytest.raises(netlang.NetlangError) as error:
+        net.params["dense_1.b"] = np.array([1, 2j])
+    assert error.value.diagnostics[0].code == "input-dtype"
+    with pytest.raises(netlang.NetlangError) as error:
+        net.gradients(x=np.ones((2, 2)), y=np.array([0, 1e30]))
+    assert error.value.diagnostics[0].code == "input-label"
+    assert "1000000000000000019884624838656 at [1]" in error.value.diagnostics[0].message
+
+
+def test_a_copy_shares_nothing_that_changes() -> None:
+    net = netlang.loads(LINE)
+    net.params["dense_1.b"] = [1, 2]
+    for other in (copy.copy(net), copy.deepcopy(net)):
+        assert other.params["dense_1.b"].tolist() == [1, 2]
+        other.params["dense_1.b"] = [3, 4]
+        assert net.params["dense_1.b"].tolist() == [1, 2]
+    with pytest.raises(TypeError, match=r"net\.save"):
+        pickle.dumps(net)

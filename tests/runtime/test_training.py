@@ -105,6 +105,25 @@ def test_step_and_fit_do_the_same() -> None:
     assert fitted.steps_done == stepped.steps_done == 1
 
 
+def test_steps_of_a_run_without_end_have_the_first_rate() -> None:
+    text = "net A:\n    input x\n    param a ~ zeros\n    loss -a * x\n\ntrain A:\n    optimizer sgd(lr=0.5)\n"
+    net = netlang.loads(text + "    schedule cosine\n")
+    for _ in range(3):
+        net.step(x=[1.0])
+    assert net.params["a"] == 1.5
+
+
+@pytest.mark.parametrize("setting", [{"epochs": 1.5}, {"epochs": "3"}, {"batch": 0}, {"batch": True}, {"patience": -1}])
+def test_counts_that_are_not_are_diagnosed(setting: dict[str, object]) -> None:
+    net = netlang.loads(TEXT)
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.fit(**setting)
+    assert caught.value.diagnostics[0].code == "bad-setting"
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.evaluate("sklearn:iris", batch=0)
+    assert caught.value.diagnostics[0].code == "bad-setting"
+
+
 def test_early_stopping_restores_the_best() -> None:
     net = netlang.loads(TEXT.replace("adam(lr=0.02)", "sgd(lr=1.5)"))
     history = net.fit(epochs=60, patience=3)

@@ -72,7 +72,11 @@ def _objective(graph: Graph, of: str | None) -> str:
         of = next(iter(choices))
     name = roots.get(of, of)
     if name not in graph.nodes:
-        fail("unknown-tensor", f"`{graph.name}` has no tensor `{of}`", help=nearest(of, [*roots, *graph.nodes]))
+        fail(
+            "unknown-tensor",
+            f"`{graph.name}` has no tensor `{of}`",
+            help=nearest(of, [*roots, *graph.nodes]) or f"there are {listing(roots)}",
+        )
     node = graph[name]
     if node.shape:
         fail(
@@ -94,7 +98,12 @@ def _sought(graph: Graph, goal: str, wrt: Sequence[str] | None) -> tuple[str, ..
     for name in wrt:
         node = graph.outputs.get(name, name)
         if node not in graph.nodes:
-            fail("unknown-tensor", f"`{graph.name}` has no tensor `{name}`", help=nearest(name, graph.nodes))
+            known = [n.name for n in (*graph.params, *graph.inputs("input"))]
+            fail(
+                "unknown-tensor",
+                f"`{graph.name}` has no tensor `{name}`",
+                help=nearest(name, graph.nodes) or f"there are {listing(known)}",
+            )
         if node not in needed:
             fail(
                 "independent",
