@@ -30,7 +30,6 @@ class Declarations:
         self.elaborator = elaborator
 
     def declaration(self, s: tree.Declaration, frame: Frame) -> None:
-        self.elaborator.allow(s.kind, s.span, frame)
         if frame.round is not None:
             fail(
                 "misplaced-statement",
@@ -93,7 +92,7 @@ class Declarations:
             return self.noise(item, shape, frame, origin, maker)
         path = frame.parameter_path(item.name)
         if path in self.elaborator.builder.nodes:
-            return self.shared(path, shape, item, frame, maker)
+            return self.shared(path, shape, item, maker)
         if item.init is None and (kind, frame.kind) != ("param", "net"):
             example = "normal(0, 0.1)" if kind == "param" else "zeros"
             fail(
@@ -107,7 +106,7 @@ class Declarations:
         self.elaborator.initializers.initialize(node, item.init, frame, item.span)
         return node_tensor(node, None, maker)
 
-    def shared(self, path: str, shape: tuple[Int, ...], item: tree.Declared, frame: Frame, maker: str) -> Tensor:
+    def shared(self, path: str, shape: tuple[Int, ...], item: tree.Declared, maker: str) -> Tensor:
         """The parameter of an instance that is applied again; a state reads as updated by the application before."""
         node = self.elaborator.builder.nodes[path]
         if node.shape != shape:

@@ -39,14 +39,6 @@ from netlang.graph.nodes import Origin
 from netlang.graph.traversal import substitute
 from netlang.language import tree
 
-# what each kind of definition may contain, besides assignments, equations, `require` and `for`
-ALLOWED: Mapping[str, frozenset[str]] = {
-    "net": frozenset({"input", "target", "param", "state", "noise", "output", "loss", "metric", "update"}),
-    "layer": frozenset({"param", "state", "noise", "return", "update"}),
-    "optimizer": frozenset({"state", "update"}),
-    "fn": frozenset({"return"}),
-}
-
 
 def elaborate(
     module: Module, net: tree.Definition, arguments: Mapping[str, Value] | None = None, *, training: bool = False
@@ -196,15 +188,6 @@ class Elaborator:
 
     def statement(self, s: tree.Statement, frame: Frame) -> None:
         self.kinds[type(s)](s, frame)
-
-    def allow(self, what: str, span: Span, frame: Frame) -> None:
-        if what not in ALLOWED.get(frame.kind, ALLOWED["fn"]):
-            fail(
-                "misplaced-statement",
-                f"`{what}` has no place in `{frame.title}`, a {frame.kind}",
-                span,
-                help="move it into a definition of the right kind",
-            )
 
     def assign(self, s: tree.Assign, frame: Frame) -> None:
         if s.names[0].id not in frame.later:
@@ -372,7 +355,6 @@ class Elaborator:
         frame.names.pop(s.name.id, None)
 
     def returned(self, s: tree.Return, frame: Frame) -> Value:
-        self.allow("return", s.span, frame)
         values = [self.evaluate.complete(v, frame) for v in s.values]
         return values[0] if len(values) == 1 else Several(tuple(values))
 

@@ -15,7 +15,7 @@ from netlang.elaboration.values import (
 )
 from netlang.graph.constructors import add, at_least_zero, const, mul, select, sub
 from netlang.graph.expression import ONE, ZERO, Compare, Const, Expr, Read
-from netlang.graph.integer import Int, integer
+from netlang.graph.integer import Int, integer, row_major
 from netlang.graph.nodes import Input, Node, Origin, Param, Random, State
 from netlang.graph.text import shape_text
 from netlang.language import tree
@@ -245,10 +245,7 @@ def _literal(items: Sequence[Value], span: Span) -> Tensor:
     dims = tuple(integer(n) for n in shape)
 
     def element(at: tuple[Int, ...]) -> Expr:
-        place = integer(0)
-        for i, n in zip(at, dims, strict=True):
-            place = place * n + i
-        return _item(numbers, 0, place)
+        return _item(numbers, 0, row_major(at, dims))
 
     return Tensor(dims, element)
 

@@ -129,7 +129,7 @@ class _Reader:
             return (Goal("objective", (), (), optimizer),)
         goals = []
         for line in minimized:
-            own = optimizer if line.optimizer is None else self.application("optimizer", line.optimizer, line.span)
+            own = optimizer if line.optimizer is None else self.application("optimizer", line.optimizer)
             if own is None:
                 fail(
                     "no-optimizer",
@@ -143,9 +143,9 @@ class _Reader:
     def applied(self, kind: str, line: tree.Setting) -> Applied:
         if len(line.values) != 1:
             fail("bad-setting", f"`{kind}` takes one {kind}", line.span, help=f"write `{kind} name(...)`")
-        return replace(self.application(kind, line.values[0], line.span), over=line.over)
+        return replace(self.application(kind, line.values[0]), over=line.over)
 
-    def application(self, kind: str, e: tree.Expression, span: Span) -> Applied:
+    def application(self, kind: str, e: tree.Expression) -> Applied:
         if isinstance(e, tree.Name):
             name, written = e, tuple[tree.Argument, ...]()
         elif isinstance(e, tree.Call):

@@ -23,7 +23,6 @@ class Results:
         self.elaborator = elaborator
 
     def update(self, s: tree.Update, frame: Frame) -> None:
-        self.elaborator.allow("update", s.span, frame)
         if s.condition is not None:
             condition = self.elaborator.evaluate.complete(s.condition, frame)
             if not isinstance(condition, bool):
@@ -67,7 +66,6 @@ class Results:
         return found
 
     def objective(self, s: tree.Objective, frame: Frame) -> None:
-        self.elaborator.allow(s.kind, s.span, frame)
         roots = {
             "output": self.elaborator.builder.outputs,
             "loss": self.elaborator.builder.losses,

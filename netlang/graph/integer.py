@@ -7,7 +7,7 @@ of their canonical text, `key`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -312,12 +312,17 @@ def product(values: Iterable[Int]) -> Int:
     return total
 
 
-def place_in(ranges: Iterable[tuple[str, Int]]) -> Int:
-    """The row-major place of indices among their ranges."""
+def row_major(indices: Iterable[Int], extents: Iterable[Int]) -> Int:
+    """The place of an element among all those of a tensor, in row-major order."""
     place = ZERO
-    for name, extent in ranges:
-        place = place * extent + index(name)
+    for i, extent in zip(indices, extents, strict=True):
+        place = place * extent + i
     return place
+
+
+def place_in(ranges: Sequence[tuple[str, Int]]) -> Int:
+    """The row-major place of indices among their ranges."""
+    return row_major((index(name) for name, _ in ranges), (extent for _, extent in ranges))
 
 
 def is_nonnegative(value: Int) -> bool:

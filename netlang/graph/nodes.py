@@ -60,8 +60,8 @@ class Random(Node):
     Counter-based: the element at a place is a function of the seed, the step, the stream and the place alone.
     """
 
-    distribution: str = "uniform"
-    stream: str = ""
+    distribution: str
+    stream: str
     per_example: bool = True
 
 
@@ -72,8 +72,8 @@ class Equation(Node):
     In normal form the body holds at most one reduction, at its root.
     """
 
-    indices: tuple[str, ...] = ()
-    body: Expr = None  # type: ignore[assignment]  # a dataclass field after defaults must have one; never None
+    indices: tuple[str, ...]
+    body: Expr
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class Equation(Node):
 class View(Node):
     """The same elements in row-major order under another shape."""
 
-    operand: str = ""
+    operand: str
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -105,8 +105,8 @@ class View(Node):
 class Extern(Node):
     """A registered operation that no equation can say; `attributes` are its static arguments."""
 
-    operation: str = ""
-    inputs: tuple[str, ...] = ()
+    operation: str
+    inputs: tuple[str, ...]
     attributes: tuple[tuple[str, float | int | str | bool], ...] = ()
 
     @property

@@ -21,8 +21,7 @@ _ALLOWED = {
     "net": {"Assign", "Equation", "Require", "For", "Update", *("input", "target", "param", "state", "noise")}
     | {"output", "loss", "metric"},
     "layer": _PURE | {"Update", "param", "state", "noise"},
-    "optimizer": {"Assign", "Equation", "Require", "For", "Update", "state", "noise"},
-    "initializer": _PURE | {"noise"},
+    "optimizer": {"Assign", "Equation", "Require", "For", "Update", "state"},
     "train": {"Setting", "Minimize"},
 }
 

@@ -20,7 +20,7 @@ _PLACES = {
     "loss": ("net",),
     "param": ("net", "layer"),
     "state": ("net", "layer", "optimizer"),
-    "noise": ("net", "layer", "optimizer", "initializer"),
+    "noise": ("net", "layer"),
     "Update": ("net", "layer", "optimizer"),
     "return": ("layer", "fn", "loss", "metric", "schedule", "penalty", "initializer"),
     "Return": ("layer", "fn", "loss", "metric", "schedule", "penalty", "initializer"),

@@ -57,12 +57,11 @@ def cost(e: Expr | Condition) -> float:
 def rational(e: Expr) -> Expr:
     """The least form that the rules reach, the expression itself where none is smaller."""
     best = rewrite(e, _improved)
-    mirrored = _mirrored(best)
-    if mirrored != best:
-        other = rewrite(mirrored, _improved)
-        if cost(other) < cost(best):
-            return other
-    return best
+    forms = [best]
+    if (mirrored := _mirrored(best)) != best:
+        forms.append(rewrite(mirrored, _improved))
+    # a power of a sum with a common factor is longer as a product of powers
+    return min(*forms, e, key=cost)
 
 
 def _improved(e: Expr) -> Expr | None:

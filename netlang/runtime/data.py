@@ -82,13 +82,11 @@ class Dataset(Mapping[str, Array]):
         A one-dimensional array of strings becomes integers, in the sorted order of the distinct strings, which
         `labels` then records. Arrays are not copied, but cannot be written to through the data set.
         """
-        return cls._labelled({**(arrays or {}), **named})
+        return cls.labelled({**(arrays or {}), **named})
 
     @classmethod
-    def _labelled(
-        cls, given: Mapping[str, ArrayLike], *, features: str | None = None, target: str | None = None,
-        origin: str = "the data",
-    ) -> Dataset:  # fmt: skip
+    def labelled(cls, given: Mapping[str, ArrayLike], origin: str = "the data") -> Dataset:
+        """The same for arrays that messages call by where they come from."""
         arrays: dict[str, Array] = {}
         labels: dict[str, tuple[str, ...]] = {}
         for name, value in given.items():
@@ -106,7 +104,7 @@ class Dataset(Mapping[str, Array]):
                 labels[name] = tuple(map(str, distinct))
                 array = codes.astype(np.int64)
             arrays[name] = array
-        return cls(arrays, features, target, labels, origin)
+        return cls(arrays, labels=labels, origin=origin)
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.runtime.net import example_shape
+from netlang.runtime.inputs import example_shape
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net

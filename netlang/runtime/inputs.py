@@ -10,10 +10,27 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
+from netlang.graph.integer import Int
 from netlang.graph.nodes import Input
+from netlang.graph.text import shape_text
 from netlang.targets.cpu.program import CpuProgram
 
 Array = npt.NDArray[Any]
+
+
+def example_shape(node: Input) -> tuple[int, ...]:
+    """The static shape of one example of an input."""
+    return tuple(_constant(n, node) for n in node.shape)
+
+
+def _constant(extent: Int, node: Input) -> int:
+    if not extent.is_constant:
+        fail(
+            "bad-extent",
+            f"`{node.name}` has the run-time shape {shape_text(node.shape)}",
+            help="nets with such inputs do not run yet",
+        )
+    return extent.constant
 
 
 def checked_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -11,9 +12,7 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int
-from netlang.graph.nodes import BATCH, Input, Random, is_batched
-from netlang.graph.text import shape_text
+from netlang.graph.nodes import BATCH, Input, Node, Random, is_batched
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
 from netlang.runtime.inputs import checked_inputs
@@ -30,6 +29,15 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 ENDLESS = 10**9  # steps of a run of unknown length: what a schedule does over the whole run has not begun
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The graph of a use, its roots by name, and the program that computes them."""
+
+    graph: Graph
+    roots: Mapping[str, str]
+    program: CpuProgram
 
 
 class Net:
@@ -55,16 +63,16 @@ class Net:
         self.total_epochs = recipe.epochs if recipe is not None else 1
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
-        self._values = self._initial_values()
-        self.params = Values(self._values, [p.name for p in model.inference.params])
-        self.state = Values(self._values, [n for n in self._values if n not in self.params])
-        self._programs: dict[object, tuple[Graph, CpuProgram]] = {}
+        self.values = self._initial_values()  # parameters and states by name, those of the optimizer included
+        self.params = Values(self.values, [p.name for p in model.inference.params])
+        self.state = Values(self.values, [n for n in self.values if n not in self.params])
+        self._compiled: dict[object, Compiled] = {}
 
     def __copy__(self) -> Net:
         """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
         other = Net(self.model, dtype=self.dtype, seed=self.seed)
-        for name, value in self._values.items():
-            other._values[name][...] = value
+        for name, value in self.values.items():
+            other.values[name][...] = value
         for name in ("normalization", "steps_done", "epochs_done", "total_steps", "total_epochs", "history", "best"):
             setattr(other, name, getattr(self, name))
         return other
@@ -104,7 +112,7 @@ class Net:
         self.history, self.best = History(), None
         for name, value in self._initial_values().items():
             if ".optimizer." in name:
-                self._values[name][...] = value
+                self.values[name][...] = value
 
     # --- what it computes ---
 
@@ -122,12 +130,11 @@ class Net:
 
     def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name, in inference mode."""
-        graph = self.model.forward_graph
-        roots = graph.outputs or graph.losses  # of the compiled graph: equal nodes are one there
-        values, single = self._run(("forward",), graph, tuple(roots.values()), inputs)
+        forward = self.compiled("forward")
+        values, single = self._run(forward, inputs)
         return {
-            name: values[node][0] if single and is_batched(graph[node]) else values[node]
-            for name, node in roots.items()
+            name: values[node][0] if single and is_batched(forward.graph[node]) else values[node]
+            for name, node in forward.roots.items()
         }
 
     def gradients(self, *, wrt: Sequence[str] | None = None, **inputs: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
@@ -138,15 +145,17 @@ class Net:
         """
         names = tuple(wrt) if wrt is not None else tuple(p.name for p in self.graph.params)
         key = ("gradients", names)
-        graph = self._programs[key][0] if key in self._programs else self.model.gradient_graph(names)
-        target = graph.objectives[OBJECTIVE]
-        roots = (target, *(graph.gradients[n] for n in names))
-        values, single = self._run(key, graph, roots, inputs)
+        if key not in self._compiled:
+            graph = self.model.gradient_graph(names)
+            self._compiled[key] = self._compile(graph, {**graph.objectives, **graph.gradients})
+        compiled = self._compiled[key]
+        graph = compiled.graph
+        values, single = self._run(compiled, inputs)
         adjoints = {n: graph[graph.gradients[n]] for n in names}
         grads = {n: values[a.name] for n, a in adjoints.items()}
         grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
         grads = {n: g[0] if single and is_batched(adjoints[n]) else g for n, g in grads.items()}
-        return float(values[target]), grads
+        return float(values[graph.objectives[OBJECTIVE]]), grads
 
     def step(self, **inputs: npt.ArrayLike) -> float:
         """One training step as the `train` section says: gradients, then the update of parameters and states.
@@ -159,17 +168,16 @@ class Net:
 
     def step_losses(self, **inputs: npt.ArrayLike) -> dict[str, float]:
         """One training step; returns each objective by name."""
-        graph = self.model.step_graph
+        step = self.compiled("step")
         self.steps_done += 1
-        values, _ = self._run(("step",), graph, tuple(graph.objectives.values()), inputs, updates=graph.updates)
-        return {name: float(values[node]) for name, node in graph.objectives.items()}
+        values, _ = self._run(step, inputs)
+        return {name: float(values[node]) for name, node in step.roots.items()}
 
     def losses_and_metrics(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """Each loss and metric in inference mode: `[batch]`, or a scalar where it is a number for the whole batch."""
-        graph = self.model.evaluation_graph
-        named = {**graph.losses, **graph.metrics}
-        values, _ = self._run(("evaluate",), graph, tuple(named.values()), inputs)
-        return {name: values[node] for name, node in named.items()}
+        evaluation = self.compiled("evaluate")
+        values, _ = self._run(evaluation, inputs)
+        return {name: values[node] for name, node in evaluation.roots.items()}
 
     def fit(self, data: DataLike | None = None, **options: Any) -> History:
         """Train as the `train` section says; see `netlang.runtime.training.fit` for the options."""
@@ -218,69 +226,59 @@ class Net:
 
     def program(self, use: str = "forward") -> CpuProgram:
         """The compiled program of a use: "forward", "evaluate" or "step"."""
-        graph = {
-            "forward": lambda: self.model.forward_graph,
-            "evaluate": lambda: self.model.evaluation_graph,
-            "step": lambda: self.model.step_graph,
-        }[use]()
-        roots = {
-            "forward": graph.outputs or graph.losses,
-            "evaluate": {**graph.losses, **graph.metrics},
-            "step": graph.objectives,
-        }[use]
-        updates = graph.updates if use == "step" else {}
-        return self._program((use,), graph, tuple(roots.values()), updates)[1]
+        return self.compiled(use).program
 
-    def _program(
-        self, key: object, graph: Graph, roots: Sequence[str], updates: Mapping[str, str]
-    ) -> tuple[Graph, CpuProgram]:
-        if key not in self._programs:
-            program = build(schedule(graph, roots, updates), self.dtype)
-            self._programs[key] = graph, program
-        return self._programs[key]
+    def compiled(self, use: str) -> Compiled:
+        """What computes a use, compiled when it is first asked for."""
+        if use not in self._compiled:
+            # the roots are those of the graph that is compiled: equal nodes are one there
+            if use == "forward":
+                graph = self.model.forward_graph
+                self._compiled[use] = self._compile(graph, graph.outputs or graph.losses)
+            elif use == "evaluate":
+                graph = self.model.evaluation_graph
+                self._compiled[use] = self._compile(graph, {**graph.losses, **graph.metrics})
+            else:
+                graph = self.model.step_graph
+                self._compiled[use] = self._compile(graph, graph.objectives, graph.updates)
+        return self._compiled[use]
 
-    def _run(
-        self,
-        key: object,
-        graph: Graph,
-        roots: Sequence[str],
-        inputs: Mapping[str, npt.ArrayLike],
-        updates: Mapping[str, str] | None = None,
-    ) -> tuple[dict[str, Array], bool]:
-        program = self._program(key, graph, roots, updates or {})[1]
-        arrays, batch, single = checked_inputs(self.name, graph, program, inputs, self.dtype)
+    def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
+        return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype))
+
+    def _run(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], bool]:
+        """The value of each root by its node, and whether the inputs are a single example."""
+        arrays, batch, single = checked_inputs(self.name, compiled.graph, compiled.program, inputs, self.dtype)
         if self.normalization.moments:
             arrays = self.normalization.apply(arrays)
-        return self.run_checked(program, graph, arrays, batch), single
+        return self.run_checked(compiled, arrays, batch), single
 
-    def run_checked(
-        self, program: CpuProgram, graph: Graph, arrays: Mapping[str, Array], batch: int
-    ) -> dict[str, Array]:
+    def run_checked(self, compiled: Compiled, arrays: Mapping[str, Array], batch: int) -> dict[str, Array]:
         """Run on arrays that are known to fit."""
-        keys = {n: derive_key(self.seed, self.steps_done, self._stream(graph, n)) for n in program.program.keys}
-        bound = {**self._values, **self._clock(), **arrays}
-        return program.run(bound, {BATCH: batch}, keys)
+        program, graph = compiled.program, compiled.graph
+        keys = {n: derive_key(self.seed, self.steps_done, _stream(graph[n])) for n in program.program.keys}
+        return program.run(self.bound(arrays), {BATCH: batch}, keys)
 
-    @staticmethod
-    def _stream(graph: Graph, name: str) -> str:
-        node = graph[name]
-        assert isinstance(node, Random)
-        return node.stream
-
-    def _clock(self) -> dict[str, Array]:
+    def bound(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays with the values of parameters and states, and what the clock of the training loop says."""
         clock = {
             "clock.step": self.steps_done,
             "clock.epoch": self.epochs_done,
             "clock.steps": self.total_steps,
             "clock.epochs": self.total_epochs,
         }
-        return {name: np.array(value, self.dtype) for name, value in clock.items()}
+        return {**self.values, **{name: np.array(value, self.dtype) for name, value in clock.items()}, **arrays}
 
     def _initial_values(self) -> dict[str, Array]:
         """First values of all parameters and states, from the seed."""
         graph = self.model.initial_graph
         drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=graph.initial.values(), direct=False)
         return {name: np.array(drawn[node], self.dtype, order="C", copy=True) for name, node in graph.initial.items()}
+
+
+def _stream(node: Node) -> str:
+    assert isinstance(node, Random)
+    return node.stream
 
 
 class Values(MutableMapping[str, Array]):
@@ -347,18 +345,3 @@ def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     if found not in ("float32", "float64"):
         fail("bad-dtype", f"a net computes in float32 or float64, not {found}", help="`dtype='float32'`")
     return np.dtype(found)
-
-
-def example_shape(node: Input) -> tuple[int, ...]:
-    """The static shape of one example of an input."""
-    return tuple(_constant(n, node) for n in node.shape)
-
-
-def _constant(extent: Int, node: Input) -> int:
-    if not extent.is_constant:
-        fail(
-            "bad-extent",
-            f"`{node.name}` has the run-time shape {shape_text(node.shape)}",
-            help="nets with such inputs do not run yet",
-        )
-    return extent.constant

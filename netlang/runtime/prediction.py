@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.graph.nodes import is_batched
-from netlang.runtime.net import example_shape
 from netlang.runtime.sources import DataLike, open_data
 from netlang.runtime.sources.table import Columns
+from netlang.runtime.training import bind
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net
@@ -25,15 +25,11 @@ def predict(
 
     Raises `NetlangError` for data that do not fit.
     """
-    wanted = []
-    for node in net.inputs:
-        dtype = np.dtype(np.int64) if node.dtype == "int" else net.dtype
-        wanted.append((node.name, example_shape(node), dtype, node.classes.constant if node.classes else None))
-    bound = open_data(data, columns=columns).bind(wanted, dtype=net.dtype)
+    bound = bind(net, open_data(data, columns=columns), targets=False)
     parts = [
         net.forward(**{name: array[start : start + batch] for name, array in bound.arrays.items()})
         for start in range(0, bound.examples, batch)
     ]
-    graph = net.model.forward_graph
-    rows = {name: is_batched(graph[node]) for name, node in (graph.outputs or graph.losses).items()}
+    forward = net.compiled("forward")
+    rows = {name: is_batched(forward.graph[node]) for name, node in forward.roots.items()}
     return {name: np.concatenate([p[name] for p in parts]) if rows[name] else parts[-1][name] for name in parts[0]}

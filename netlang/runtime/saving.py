@@ -28,7 +28,7 @@ BEST = "best.safetensors"
 def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> None:
     """Write an artifact. With `training` it is a checkpoint: the optimizer's states and the course of the run too."""
     module = net.model.module
-    kept = net._values if training else {n: net._values[n] for n in net._values if ".optimizer." not in n}
+    kept = net.values if training else {n: net.values[n] for n in net.values if ".optimizer." not in n}
     document: dict[str, Any] = {
         "net": net.name,
         "file": os.path.basename(module.name),
@@ -127,9 +127,9 @@ def _restore(net: Net, path: str, data: bytes) -> None:
         if name not in values:
             _corrupt(path, VALUES, f"it has no `{name}`")
     for name, value in values.items():
-        if name not in net._values or net._values[name].shape != value.shape:
+        if name not in net.values or net.values[name].shape != value.shape:
             _corrupt(path, VALUES, f"`{name}` is not a tensor of `{net.name}`, or has another shape")
-        net._values[name][...] = value.astype(net.dtype, copy=False)
+        net.values[name][...] = value.astype(net.dtype, copy=False)
 
 
 def _corrupt(path: str, member: str, why: str) -> NoReturn:

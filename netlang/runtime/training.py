@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.graph.nodes import BATCH, Input, Param, State
+from netlang.graph.nodes import BATCH, Input
 from netlang.runtime.data import Dataset
+from netlang.runtime.inputs import example_shape
 from netlang.runtime.preprocess import Minibatches, Normalization, Split
 from netlang.runtime.sources import DataLike, open_data, parse_columns
 from netlang.runtime.sources.table import Columns
@@ -141,23 +142,15 @@ def _require_whole(name: str, value: object, least: int) -> None:
         fail("bad-setting", f"`{name}` is {value!r}", help=f"give a whole number from {least} up: `{name}={least + 9}`")
 
 
-def bind(net: Net, data: Dataset) -> Dataset:
-    """The data under the names and in the shapes of the net's inputs and targets."""
-    inputs = [(n.name, _shape(n), _dtype(net, n), _classes(n)) for n in net.inputs]
-    targets = [(n.name, _shape(n), _classes(n)) for n in net.targets]
-    return data.bind(inputs, targets, dtype=net.dtype)
-
-
-def _shape(node: Input) -> tuple[int, ...]:
-    return tuple(extent.constant for extent in node.shape)
+def bind(net: Net, data: Dataset, *, targets: bool = True) -> Dataset:
+    """The data under the names and in the shapes of the net's inputs, and targets where these are wanted."""
+    inputs = [(n.name, example_shape(n), np.int64 if n.dtype == "int" else net.dtype, _classes(n)) for n in net.inputs]
+    wanted = [(n.name, example_shape(n), _classes(n)) for n in net.targets] if targets else []
+    return data.bind(inputs, wanted, dtype=net.dtype)
 
 
 def _classes(node: Input) -> int | None:
     return None if node.classes is None else node.classes.constant
-
-
-def _dtype(net: Net, node: Input) -> np.dtype[Any]:
-    return np.dtype(np.int64) if node.dtype == "int" else net.dtype
 
 
 def examples_of(
@@ -227,15 +220,14 @@ class _Run:
 
     def epoch(self) -> Epoch:
         net = self.net
-        program, graph = net.program("step"), net.model.step_graph
-        objectives = tuple(graph.objectives.values())
+        step = net.compiled("step")
         total = 0.0
         with _bar(self.plan.progress, self.minibatches.count(self.examples), net.epochs_done, self.plan.epochs) as bar:
             for arrays in self.minibatches.over(self.training, net.epochs_done):
                 size = len(next(iter(arrays.values())))
                 net.steps_done += 1
-                values = net.run_checked(program, graph, arrays, size)
-                objective = float(sum(values[name] for name in objectives))
+                values = net.run_checked(step, arrays, size)
+                objective = float(sum(values[node] for node in step.roots.values()))
                 if not np.isfinite(objective):
                     self.not_finite(objective)
                 total += objective * size
@@ -249,14 +241,14 @@ class _Run:
         """Undo the epoch, run it again up to the step that failed, and say which tensor is the first not finite."""
         net, failed = self.net, self.net.steps_done
         self.good.restore(net)
-        program, graph = net.program("step"), net.model.step_graph
+        step = net.compiled("step")
         culprit = ""
         for arrays in self.minibatches.over(self.training, net.epochs_done):
             net.steps_done += 1
             if net.steps_done == failed:
                 culprit = self.culprit(arrays)
                 break
-            net.run_checked(program, graph, arrays, len(next(iter(arrays.values()))))
+            net.run_checked(step, arrays, len(next(iter(arrays.values()))))
         self.good.restore(net)
         kept = f"the net has the values of the end of epoch {net.epochs_done}"
         fail(
@@ -270,11 +262,8 @@ class _Run:
     def culprit(self, arrays: Mapping[str, Array]) -> str:
         net = self.net
         graph = net.model.step_graph
-        given = {
-            n.name: a
-            for n in graph
-            if isinstance(n, Input | Param | State) and (a := self.value(n.name, arrays)) is not None
-        }
+        bound = net.bound(arrays)
+        given = {n.name: bound[n.name] for n in graph if n.name in bound}
         with np.errstate(all="ignore"):
             values = evaluate_reference(
                 graph,
@@ -290,12 +279,6 @@ class _Run:
                 return f"the first tensor that is not finite is `{node.name}`"
         return ""
 
-    def value(self, name: str, arrays: Mapping[str, Array]) -> Array | None:
-        for source in (arrays, self.net._clock(), self.net._values):
-            if name in source:
-                return source[name]
-        return None
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -308,11 +291,11 @@ class Snapshot:
 
     @staticmethod
     def of(net: Net) -> Snapshot:
-        return Snapshot({n: a.copy() for n, a in net._values.items()}, net.steps_done, net.epochs_done)
+        return Snapshot({n: a.copy() for n, a in net.values.items()}, net.steps_done, net.epochs_done)
 
     def restore_values(self, net: Net) -> None:
         for name, value in self.values.items():
-            net._values[name][...] = value
+            net.values[name][...] = value
 
     def restore(self, net: Net) -> None:
         self.restore_values(net)
@@ -320,23 +303,22 @@ class Snapshot:
 
 
 def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
-    program, graph = net.program("evaluate"), net.model.evaluation_graph
-    named = {**graph.losses, **graph.metrics}
-    if not named:
+    evaluation = net.compiled("evaluate")
+    if not evaluation.roots:
         fail(
             "nothing-computed",
             f"`{net.name}` has neither a loss nor a metric to evaluate",
             net.model.net.name.span,
             help="add `loss ...` or `metric ...`",
         )
-    read = {b.name for b in program.program.of_kind("input")}
+    read = {b.name for b in evaluation.program.program.of_kind("input")}
     arrays = net.normalization.apply(data)
-    totals = dict.fromkeys(named, 0.0)
+    totals = dict.fromkeys(evaluation.roots, 0.0)
     for start in range(0, data.examples, batch):
         part = {n: np.ascontiguousarray(a[start : start + batch]) for n, a in arrays.items() if n in read}
         size = min(batch, data.examples - start)
-        values = net.run_checked(program, graph, part, size)
-        for name, node in named.items():
+        values = net.run_checked(evaluation, part, size)
+        for name, node in evaluation.roots.items():
             value = values[node].astype(np.float64)
             totals[name] += float(value.sum()) if value.ndim else float(value) * size
     return {name: total / data.examples for name, total in totals.items()}

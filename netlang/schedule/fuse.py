@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netlang.graph.expression import Reduce
-from netlang.graph.integer import Int, index
+from netlang.graph.integer import Int, index, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
 from netlang.schedule.order import Group, loop_order
@@ -70,7 +70,7 @@ def _fits(equation: Equation, group: Group, tensors: Mapping[str, Tensor]) -> bo
     if group.shape != equation.shape or len(group.members) >= MEMBERS:
         return False
     inside = {tensors[m.name].buffer for m in group.members}
-    here = Tensor("", "", "", equation.shape, "real").place(equation.places)
+    here = row_major(equation.places, equation.shape)
     for tensor, indices in tensor_reads(equation.body):
         if tensors[tensor].buffer in inside and tensors[tensor].place(indices) != here:
             return False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from netlang.graph.expression import Condition, Expr
-from netlang.graph.integer import ZERO, Int, product
+from netlang.graph.integer import Int, product, row_major
 from netlang.graph.nodes import Origin
 from netlang.graph.traversal import tensor_reads
 
@@ -59,7 +59,7 @@ class Tensor:
 
     def place(self, indices: Iterable[Int]) -> Int:
         """The row-major place of an element."""
-        return sum((i * s for i, s in zip(indices, self.strides, strict=True)), ZERO)
+        return row_major(indices, self.shape)
 
 
 # --- expressions and statements ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netlang.graph.constructors import add, apply, compare, const, div, mul, power, read, select, sub
@@ -53,6 +53,7 @@ def at_each_place(e: Expr) -> Expr:
 
 @settings(max_examples=200, deadline=None)
 @given(expressions)
+@example(power(add(read("a"), mul(read("a"), read("b"))), 2))
 def test_values_stay(e):
     rng = np.random.default_rng(0)
     arrays = {name: rng.standard_normal(5) for name in NAMES}

@@ -65,6 +65,15 @@ def test_gradients_of_parameters_and_inputs() -> None:
     np.testing.assert_allclose(grads["x"], delta @ net.params["dense_1.W"], rtol=1e-12)
 
 
+def test_losses_and_metrics_of_each_example() -> None:
+    text = CLASSIFIER + "    metric right = 1 if argmax(s) == y else 0\n"
+    net = netlang.loads(text, dtype="float64")
+    net.params["dense_1.W"] = [[1, 0, 0], [0, 1, 0]]
+    found = net.losses_and_metrics(x=[[1, 0, 0], [0, 2, 0]], y=[0, 0])
+    np.testing.assert_allclose(found["cross_entropy"], [np.log(1 + np.exp(-1)), np.log(1 + np.exp(2))], rtol=1e-14)
+    assert found["right"].tolist() == [1, 0]
+
+
 def test_parameters_can_be_read_changed_and_set() -> None:
     net = netlang.loads(CLASSIFIER)
     net.params["dense_1.W"] = np.ones((2, 3))

@@ -52,11 +52,10 @@ def quote(value: Value) -> str:
     return f'"{text}"'
 
 
-def font(text: str, *, size: int = TEXT, color: str = INK, bold: bool = False, italic: bool = False) -> str:
+def font(text: str, *, size: int = TEXT, color: str = INK, bold: bool = False) -> str:
     """Escaped text as markup."""
     inner = escape(text)
     inner = f"<B>{inner}</B>" if bold else inner
-    inner = f"<I>{inner}</I>" if italic else inner
     return f'<FONT POINT-SIZE="{size}" COLOR="{color}">{inner}</FONT>' if text else ""
 
 
@@ -80,7 +79,6 @@ class Dot:
     attributes: dict[str, Value] = field(default_factory=dict)
     _body: list[str] = field(default_factory=list)
     _depth: int = 1
-    _edge: dict[str, Value] = field(default_factory=dict)
 
     def node(self, name: str, label: str | Markup, **attributes: Value) -> None:
         self._add(f"{quote(name)} {_attributes({'label': label, **attributes})}")
@@ -115,7 +113,7 @@ class Dot:
                 f"digraph {quote(self.name)} {{",
                 f"  graph {_attributes(head | self.attributes)}",
                 f"  node {_attributes(node)}",
-                f"  edge {_attributes(edge | self._edge)}",
+                f"  edge {_attributes(edge)}",
                 *self._body,
                 "}",
                 "",

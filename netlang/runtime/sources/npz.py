@@ -42,7 +42,7 @@ def open_npz(path: str) -> Dataset:
     with archive:
         members = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
         arrays = {entry.filename.removesuffix(".npy"): _member(path, archive, entry) for entry in members}
-    return Dataset._labelled(arrays, origin=path)
+    return Dataset.labelled(arrays, origin=path)
 
 
 def _member(path: str, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Array:
