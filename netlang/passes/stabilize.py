@@ -9,9 +9,9 @@
     e^x logistic(-x)            logistic(x)
     e^a / sum e^u               e^(a - m) / sum e^(u - m)       with the same m
 
-Logarithms look through the nodes that they read. The pass runs before `derive`; `m` enters as `constant(m)`, because
-the derivative by it is zero: the value does not depend on it. The rules hold wherever the left side is defined, so
-that results change by rounding only, and get defined where the left side overflows.
+Logarithms look through the nodes that they read, views among them. The pass runs before `derive`; `m` enters as
+`constant(m)`, because the derivative by it is zero: the value does not depend on it. The rules hold wherever the left
+side is defined, so that results change by rounding only, and get defined where the left side overflows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from netlang.graph.constructors import add, const, mul, neg, power, select, sub
-from netlang.graph.expression import ONE, Apply, Const, Expr, Read, Reduce, Select
+from netlang.graph.expression import ONE, Apply, Const, Expr, Read, Reduce, Select, Whole
 from netlang.graph.graph import Graph
-from netlang.graph.nodes import Equation, Node
-from netlang.graph.traversal import fresh, rewrite, substitute, walk
+from netlang.graph.nodes import Equation, Node, View
+from netlang.graph.traversal import fresh, reads, rewrite, substitute, walk
 from netlang.passes.share import canonical
 
 _MINUS_ONE = const(-1)
@@ -41,6 +41,7 @@ class _Stabilizer:
         self.equations: dict[str, Equation] = {}
         self.made: dict[str, list[Node]] = {}  # new nodes, by the node they come after
         self.shifts: dict[str, tuple[str, str]] = {}  # a sum of exponentials: its maximum and its shifted sum
+        self.views: dict[tuple[str, str], str] = {}  # by the tensor shown and the view whose shape it has
         self.maxima: dict[str | None, str] = {}
         self.totals: set[str] = set()  # the shifted sums
         self.taken = dict.fromkeys(graph.nodes)
@@ -138,9 +139,31 @@ class _Stabilizer:
     def _definition(self, e: Read) -> Expr | None:
         """The elementwise body of the tensor that is read, at the place where it is read."""
         node = self.equations.get(e.tensor)
+        if node is None and e.tensor in self.graph.nodes:
+            view = self.graph[e.tensor]
+            return self._behind(view, e) if isinstance(view, View) else None
         if node is None or isinstance(node.body, Reduce) or node.dtype != "real":
             return None
         return substitute(node.body, dict(zip(node.indices, e.indices, strict=True)))
+
+    def _behind(self, view: View, e: Read) -> Expr | None:
+        """The elementwise body of what a view shows, with views in that shape of the tensors it reads."""
+        node = self.equations.get(view.operand)
+        if node is None or isinstance(node.body, Reduce) or node.dtype != "real":
+            return None
+        if any(isinstance(part, Whole | Select) for part in walk(node.body)):
+            return None  # the place itself may matter
+        if any(r.indices != node.places or self.graph[r.tensor].dtype != "real" for r in reads(node.body)):
+            return None
+        return rewrite(
+            node.body, lambda r: Read(self._viewed(r.tensor, view), e.indices) if isinstance(r, Read) else None
+        )
+
+    def _viewed(self, tensor: str, view: View) -> str:
+        if (tensor, view.name) not in self.views:
+            name = self.views[tensor, view.name] = self._name(f"{view.name}.{tensor}")
+            self.made.setdefault(view.name, []).append(replace(view, name=name, operand=tensor))
+        return self.views[tensor, view.name]
 
     # --- sums of exponentials -----------------------------------------------------------------------------------------
 

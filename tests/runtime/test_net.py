@@ -242,3 +242,40 @@ def test_a_copy_shares_nothing_that_changes() -> None:
         assert net.params["dense_1.b"].tolist() == [1, 2]
     with pytest.raises(TypeError, match=r"net\.save"):
         pickle.dumps(net)
+
+
+# --- numbers at the edge -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", [0, 1])
+def test_probabilities_in_another_shape_are_computed_from_their_logits(target: int, dtype: str) -> None:
+    net = netlang.loads(
+        """
+net Decoder:
+    input x[4]
+    target y[1, 2, 2]
+    p = reshape(x -> sigmoid, 1, 2, 2)
+    output p
+    loss binary_cross_entropy(p, y)
+""",
+        dtype=dtype,
+    )
+    x = np.array([[-800, -1, 2, 800]])
+    loss, gradients = net.gradients(x=x, y=np.full((1, 1, 2, 2), target), wrt=["x"])
+    logits = x if target else -x
+    assert loss == pytest.approx(np.logaddexp(0, -logits).mean(), rel=1e-6)
+    np.testing.assert_allclose(
+        gradients["x"], (1 / (1 + np.exp(-x.clip(-700, 700))) - target) / 4, rtol=1e-5, atol=1e-30
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("formula", ["1 / sqrt(x)", "1 / x", "x^-0.5"])
+def test_division_has_its_limits(formula: str, dtype: str) -> None:
+    net = netlang.loads(f"net A:\n    input x\n    output {formula}\n", dtype=dtype)
+    with np.errstate(divide="ignore"):
+        y = net(np.tile([0.0, np.inf, 4.0], 11))  # as many as vector instructions take, and some more
+    assert np.isposinf(y[::3]).all()
+    assert (y[1::3] == 0).all()
+    np.testing.assert_allclose(y[2::3], 0.25 if formula == "1 / x" else 0.5, rtol=1e-6)

@@ -37,7 +37,9 @@ from netlang.targets.cpu.entry import is_straight, lower_straight
 from netlang.targets.cpu.intrinsics import Intrinsic
 from netlang.targets.cpu.source import Function, Parameter, read
 
-FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # never nnan or ninf: what is not finite must behave
+# Never nnan or ninf, because what is not finite must behave; nor arcp, with which 1 / sqrt(0) and 1 / sqrt(inf) are
+# estimated and become NaN.
+FLAGS = {"contract", "reassoc", "nsz"}
 ARITHMETIC = frozenset(
     {
         *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow),
