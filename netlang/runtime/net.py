@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
+from netlang.graph.integer import product
 from netlang.graph.nodes import BATCH, Input, Node, Random, is_batched
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
@@ -272,8 +273,18 @@ class Net:
     def _initial_values(self) -> dict[str, Array]:
         """First values of all parameters and states, from the seed."""
         graph = self.model.initial_graph
-        drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=graph.initial.values(), direct=False)
-        return {name: np.array(drawn[node], self.dtype, order="C", copy=True) for name, node in graph.initial.items()}
+        only = graph.initial.values()
+        try:
+            drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=only, direct=False)
+            return {name: np.array(drawn[n], self.dtype, order="C", copy=True) for name, n in graph.initial.items()}
+        except MemoryError:
+            count = sum(product(param.shape).constant for param in graph.params)
+            fail(
+                "out-of-memory",
+                f"there is not enough memory for the {count:,} parameters of `{self.name}`",
+                self.model.net.name.span,
+                help="make the network smaller",
+            )
 
 
 def _stream(node: Node) -> str:

@@ -102,6 +102,8 @@ def fit(
     after so many epochs without a lower validation loss and restores the best. `checkpoint` is the path of an artifact
     that is written, atomically, after each epoch. `report` is called with each epoch.
 
+    When it is interrupted (Ctrl-C) the net has the values of the end of the last whole epoch, and can be resumed.
+
     Raises `NetlangError` for data that do not fit, and `not-finite` where the objective is not finite any more: then
     the net has the values it had at the end of the last good epoch.
     """
@@ -202,7 +204,11 @@ class _Run:
         while net.epochs_done < plan.epochs:
             if plan.patience is not None and best is not None and net.epochs_done - best.epochs >= plan.patience:
                 break
-            epoch = self.epoch()
+            try:
+                epoch = self.epoch()
+            except KeyboardInterrupt:
+                self.good.restore(net)  # an epoch counts whole or not at all, so that the run can be resumed
+                raise
             epochs.append(epoch)
             watched = sum(epoch.validation[name] for name in net.graph.losses) if epoch.validation else epoch.objective
             if plan.patience is not None and (best is None or watched < best.watched):

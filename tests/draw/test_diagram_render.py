@@ -104,7 +104,7 @@ def test_without_graphviz_the_dot_file_is_written(monkeypatch: pytest.MonkeyPatc
         ("net", "unknown-format", "`net` has no suffix that names a format"),
         (
             "no/such/folder/net.dot",
-            "unwritable-file",
+            "cannot-write",
             "`no/such/folder/net.dot` cannot be written: no such file or directory",
         ),
     ],

@@ -162,3 +162,25 @@ def test_a_net_without_a_train_section_says_so() -> None:
     with pytest.raises(netlang.NetlangError) as caught:
         net.step(x=np.zeros((1, 2)))
     assert caught.value.diagnostics[0].code == "no-training"
+
+
+def test_an_interrupted_epoch_is_undone_and_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = netlang.loads(TEXT)
+    whole.fit()
+    net = netlang.loads(TEXT)
+    run, calls = Net.run_checked, 0
+
+    def interrupted(self: Net, *args: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 20:  # in the middle of an epoch
+            raise KeyboardInterrupt
+        return run(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Net, "run_checked", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit()
+    assert net.steps_done == net.epochs_done * 8  # 120 examples in steps of 16
+    monkeypatch.undo()
+    net.fit(resume=True)
+    assert_same_bits(whole, net)

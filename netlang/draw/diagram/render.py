@@ -28,7 +28,7 @@ def render(text: str, path: str | Path) -> Rendered:
     """Write DOT text as `path`, in the format that its suffix says: .svg, .png, .pdf or .dot.
 
     Without Graphviz the `.dot` file is written beside and a `no-graphviz` warning returned. Raises NetlangError with
-    `unknown-format`, `unwritable-file` or `drawing-failed`.
+    `unknown-format`, `cannot-write` or `drawing-failed`.
     """
     path = Path(path)
     suffix = path.suffix.lower().removeprefix(".")
@@ -106,6 +106,6 @@ def _write(path: Path, data: bytes) -> None:
         reason = (getattr(wrong, "strerror", None) or str(wrong)).lower()
         message = f"`{path}` cannot be written: {reason}"
         error = Diagnostic(
-            "unwritable-file", message, place=str(path), help="choose a file in a folder that you may write to"
+            "cannot-write", message, place=str(path), help="choose a file in a folder that you may write to"
         )
         raise NetlangError(error) from None
