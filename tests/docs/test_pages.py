@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -11,11 +13,15 @@ from netlang.cli import main
 from tests.docs.pages import Reader, blocks
 
 ROOT = Path(__file__).parents[2]
+DRAWS = shutil.which("dot") is not None or importlib.util.find_spec("pygraphviz") is not None
+PICTURE = re.compile(r"netlang draw|\.draw\(")  # in a page, by command or call
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if not DRAWS and PICTURE.search(page.read_text(encoding="utf-8")):
+        pytest.skip("it draws pictures, and there is neither Graphviz nor pygraphviz")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
 
@@ -30,8 +36,6 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links(page: Path) -> None:
-    import re
-
     text = page.read_text(encoding="utf-8")
     for block in blocks(text):
         text = text.replace(block.text, "")
