@@ -60,27 +60,32 @@ class Declarations:
             shape = weight.shape
         origin = Origin(item.span, frame.owner if kind in ("param", "state") else frame.scope)
         maker = f"`{item.name}` at {item.span.line}:{item.span.column}"
-        if item.init is None and kind in ("param", "noise", "state"):
-            return self.fully_declared(kind, item, shape, frame, origin, maker)
-        if item.init is not None and kind in ("input", "target"):
+        if kind in ("input", "target"):
+            return self.given(kind, item, shape, frame, origin, maker)
+        return self.made(kind, item, shape, frame, origin, maker)
+
+    def given(
+        self, kind: str, item: tree.Declared, shape: tuple[Int, ...], frame: Frame, origin: Origin, maker: str
+    ) -> Tensor:
+        """An input or a target."""
+        if item.init is not None:
             fail(
                 "bad-declaration",
                 f"`{kind}` takes no initial value",
                 item.init.span,
                 help=f"leave it out: {kind}s are given when the net runs",
             )
-        if kind in ("input", "target"):
-            classes = (
-                self.elaborator.evaluate.extent(item.type.count, frame, "the number of classes") if item.type else None
-            )
-            node = Input(item.name, shape, "int" if item.type else "real", origin, kind, classes)
-            self.elaborator.builder.add(node)
-            return node_tensor(node, classes, maker)
-        return self.fully_declared(kind, item, shape, frame, origin, maker)
+        classes = None
+        if item.type is not None:
+            classes = self.elaborator.evaluate.extent(item.type.count, frame, "the number of classes")
+        node = Input(item.name, shape, "real" if classes is None else "int", origin, kind, classes)
+        self.elaborator.builder.add(node)
+        return node_tensor(node, classes, maker)
 
-    def fully_declared(
+    def made(
         self, kind: str, item: tree.Declared, shape: tuple[Int, ...], frame: Frame, origin: Origin, maker: str
-    ) -> Value:
+    ) -> Tensor:
+        """A parameter, a state or noise."""
         if item.type is not None:
             fail(
                 "bad-declaration",
