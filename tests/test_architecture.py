@@ -61,7 +61,7 @@ def test_imports_stay_in_their_place(path: Path) -> None:
 
 
 def words(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Words of names and of texts in code, with their lines; docstrings speak about the library freely."""
+    """Names that the code defines or uses and words of its texts, with their lines; docstrings speak freely."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -73,6 +73,12 @@ def words(tree: ast.Module) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             for word in re.findall(r"\w+", node.value):
                 yield node.lineno, word
+        elif isinstance(node, ast.Name):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -19,9 +19,7 @@ Array = npt.NDArray[Any]
 
 STEP = 1e-5  # of the differences; their error is of the fourth order in it
 FLOOR = 1e-2  # gradients smaller than this part of the tensor's largest are compared with that part
-LEAST = (
-    1e-4  # and never with less than this part of the loss (of 1, where it is larger), which rounding makes uncertain
-)
+LEAST = 1e-4  # and never with less than this part of the loss, or of 1 if that is more: rounding hides the rest
 
 
 @dataclass(frozen=True)

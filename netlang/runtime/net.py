@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -64,7 +64,9 @@ class Net:
         self.total_epochs = recipe.epochs if recipe is not None else 1
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
-        self.values = self._initial_values()  # parameters and states by name, those of the optimizer included
+        self.values = self._initial_values(
+            model.initial_graph.initial
+        )  # parameters and states by name, those of the optimizer included
         self.params = Values(self.values, [p.name for p in model.inference.params])
         self.state = Values(self.values, [n for n in self.values if n not in self.params])
         self._compiled: dict[object, Compiled] = {}
@@ -111,9 +113,8 @@ class Net:
         """Begin a training run from the present parameters: counters at zero, the optimizer without memory."""
         self.steps_done = self.epochs_done = 0
         self.history, self.best = History(), None
-        for name, value in self._initial_values().items():
-            if ".optimizer." in name:
-                self.values[name][...] = value
+        for name, value in self._initial_values([n for n in self.values if ".optimizer." in n]).items():
+            self.values[name][...] = value
 
     # --- what it computes ---
 
@@ -170,8 +171,9 @@ class Net:
     def step_losses(self, **inputs: npt.ArrayLike) -> dict[str, float]:
         """One training step; returns each objective by name."""
         step = self.compiled("step")
-        self.steps_done += 1
-        values, _ = self._run(step, inputs)
+        arrays, batch, _ = self._checked(step, inputs)
+        self.steps_done += 1  # inputs that do not fit are no step
+        values = self.run_checked(step, arrays, batch)
         return {name: float(values[node]) for name, node in step.roots.items()}
 
     def losses_and_metrics(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
@@ -249,10 +251,15 @@ class Net:
 
     def _run(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], bool]:
         """The value of each root by its node, and whether the inputs are a single example."""
-        arrays, batch, single = checked_inputs(self.name, compiled.graph, compiled.program, inputs, self.dtype)
-        if self.normalization.moments:
-            arrays = self.normalization.apply(arrays)
+        arrays, batch, single = self._checked(compiled, inputs)
         return self.run_checked(compiled, arrays, batch), single
+
+    def _checked(
+        self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]
+    ) -> tuple[Mapping[str, Array], int, bool]:
+        """The inputs as the program reads them, the size of the batch, and whether they are a single example."""
+        arrays, batch, single = checked_inputs(self.name, compiled.graph, compiled.program, inputs, self.dtype)
+        return self.normalization.apply(arrays), batch, single
 
     def run_checked(self, compiled: Compiled, arrays: Mapping[str, Array], batch: int) -> dict[str, Array]:
         """Run on arrays that are known to fit."""
@@ -270,13 +277,13 @@ class Net:
         }
         return {**self.values, **{name: np.array(value, self.dtype) for name, value in clock.items()}, **arrays}
 
-    def _initial_values(self) -> dict[str, Array]:
-        """First values of all parameters and states, from the seed."""
+    def _initial_values(self, names: Iterable[str]) -> dict[str, Array]:
+        """First values of the named parameters and states, from the seed."""
         graph = self.model.initial_graph
-        only = graph.initial.values()
+        nodes = {name: graph.initial[name] for name in names}
         try:
-            drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=only, direct=False)
-            return {name: np.array(drawn[n], self.dtype, order="C", copy=True) for name, n in graph.initial.items()}
+            drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=nodes.values(), direct=False)
+            return {name: np.array(drawn[node], self.dtype, order="C", copy=True) for name, node in nodes.items()}
         except MemoryError:
             count = sum(product(param.shape).constant for param in graph.params)
             fail(

@@ -44,15 +44,14 @@ def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> N
         "training": training,
     }
     members = {
-        NET: (json.dumps(document, indent=1, sort_keys=True) + "\n").encode(),
         VALUES: pack_tensors(kept),
         **{f"text/{name}": text.encode() for name, text in module.texts.items()},
         **{f"library/{name}": text.encode() for name, text in module.library.sources.items()},
     }
     if training and net.best is not None:
         document["best"] = {"steps": net.best.steps, "epochs": net.best.epochs, "watched": net.best.watched}
-        members[NET] = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
         members[BEST] = pack_tensors(net.best.values)
+    members[NET] = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
     write_artifact(path, members)
 
 
