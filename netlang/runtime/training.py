@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -104,8 +104,8 @@ def fit(
 
     When it is interrupted (Ctrl-C) the net has the values of the end of the last whole epoch, and can be resumed.
 
-    Raises `NetlangError` for data that do not fit, and `not-finite` where the objective is not finite any more: then
-    the net has the values it had at the end of the last good epoch.
+    Raises `NetlangError` for data that do not fit, and `not-finite` where the objective or a parameter is no longer
+    finite: then the net has the values it had at the end of the last good epoch.
     """
     recipe = net.model.require_recipe()
     training, held = examples_of(net, data, validation, columns)
@@ -235,15 +235,17 @@ class _Run:
                 values = net.run_checked(step, arrays, size)
                 objective = float(sum(values[node] for node in step.roots.values()))
                 if not np.isfinite(objective):
-                    self.not_finite(objective)
+                    self.not_finite(f"the objective of `{net.name}` is {objective}")
                 total += objective * size
                 bar.update(1)
                 bar.set_postfix_str(f"objective {objective:.4f}", refresh=False)
+        if not all(np.isfinite(value).all() for value in net.params.values()):  # by the last update: no loss has met it
+            self.not_finite(f"the parameters of `{net.name}` are not finite")
         net.epochs_done += 1
         validation = {} if self.held is None else _evaluate(net, self.held, 256)
         return Epoch(net.epochs_done, total / self.examples, validation)
 
-    def not_finite(self, objective: float) -> None:
+    def not_finite(self, what: str) -> NoReturn:
         """Undo the epoch, run it again up to the step that failed, and say which tensor is the first not finite."""
         net, failed = self.net, self.net.steps_done
         self.good.restore(net)
@@ -259,7 +261,7 @@ class _Run:
         kept = f"the net has the values of the end of epoch {net.epochs_done}"
         fail(
             "not-finite",
-            f"the objective of `{net.name}` is {objective} at step {failed}, in epoch {net.epochs_done + 1}",
+            f"{what} at step {failed}, in epoch {net.epochs_done + 1}",
             net.model.require_recipe().span,
             notes=[culprit, kept] if culprit else [kept],
             help="lower the learning rate, add `clip 1` or check the data",

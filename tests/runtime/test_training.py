@@ -114,6 +114,25 @@ def test_inputs_that_do_not_fit_are_no_step() -> None:
     assert net.steps_done == 0
 
 
+def test_steps_of_a_run_without_end_have_the_first_rate() -> None:
+    text = "net A:\n    input x\n    param a ~ zeros\n    loss -a * x\n\ntrain A:\n    optimizer sgd(lr=0.5)\n"
+    net = netlang.loads(text + "    schedule cosine\n")
+    for _ in range(3):
+        net.step(x=[1.0])
+    assert net.params["a"] == 1.5
+
+
+@pytest.mark.parametrize("setting", [{"epochs": 1.5}, {"epochs": "3"}, {"batch": 0}, {"batch": True}, {"patience": -1}])
+def test_counts_that_are_not_are_diagnosed(setting: dict[str, object]) -> None:
+    net = netlang.loads(TEXT)
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.fit(**setting)
+    assert caught.value.diagnostics[0].code == "bad-setting"
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.evaluate("sklearn:iris", batch=0)
+    assert caught.value.diagnostics[0].code == "bad-setting"
+
+
 def test_early_stopping_restores_the_best() -> None:
     net = netlang.loads(TEXT.replace("adam(lr=0.02)", "sgd(lr=1.5)"))
     history = net.fit(epochs=60, patience=3)
@@ -134,6 +153,16 @@ def test_divergence_is_diagnosed_and_undone(tmp_path: Path) -> None:
     assert net.epochs_done == 0
     for name, value in start.items():
         assert np.array_equal(net.params[name], value), name
+
+
+def test_a_last_update_that_diverges_is_diagnosed() -> None:
+    net = netlang.loads(TEXT.replace("adam(lr=0.02)", "sgd(lr=1e39)"))
+    with pytest.raises(netlang.NetlangError) as caught:
+        net.fit(epochs=1, batch=1000)  # one step, whose loss is finite
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.code == "not-finite"
+    assert diagnostic.message == "the parameters of `Small` are not finite at step 1, in epoch 1"
+    assert all(np.isfinite(value).all() for value in net.params.values())
 
 
 def test_artifacts_keep_values_and_answers(tmp_path: Path) -> None:

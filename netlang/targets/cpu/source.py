@@ -131,7 +131,8 @@ class _Constants(ast.NodeTransformer):
         if not isinstance(node.value, float):
             return node
         name = f"constant_{node.value.hex()}"  # no text can write a name like this
-        self.values[name] = self.dtype.type(node.value)
+        with np.errstate(over="ignore"):  # beyond float32 a number is infinite, as in arithmetic
+            self.values[name] = self.dtype.type(node.value)
         return ast.copy_location(ast.Name(name, ast.Load()), node)
 
 
