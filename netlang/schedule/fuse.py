@@ -8,7 +8,7 @@ from netlang.graph.expression import Reduce
 from netlang.graph.integer import Int, index, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
-from netlang.schedule.order import Group, loop_order
+from netlang.schedule.order import Group, loop_order, replacement
 from netlang.schedule.program import Tensor
 
 MEMBERS = 16  # beyond this many equations a loop runs out of registers and pointers
@@ -69,6 +69,8 @@ def _is_scalar(buffer: str, tensors: Mapping[str, Tensor]) -> bool:
 def _fits(equation: Equation, group: Group, tensors: Mapping[str, Tensor]) -> bool:
     if group.shape != equation.shape or len(group.members) >= MEMBERS:
         return False
+    if (replacement(equation) is None) != (replacement(group.members[0]) is None):
+        return False  # a loop over all places for one that is over a few
     inside = {tensors[m.name].buffer for m in group.members}
     here = row_major(equation.places, equation.shape)
     for tensor, indices in tensor_reads(equation.body):

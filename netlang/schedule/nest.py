@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from netlang.graph.constructors import every
+from netlang.graph.constructors import conjuncts, every
 from netlang.graph.expression import TRUE, Condition, Const, Expr, Read, Reduce, Whole
 from netlang.graph.integer import ZERO, Atom, Fetch, Int, index, place_in
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import free_indices, operands, rewrite, walk
-from netlang.schedule.order import NEUTRAL, Group, Order, Ranges, interval, loop_order, split_guard
+from netlang.schedule.order import NEUTRAL, Group, Order, Ranges, interval, loop_order, replacement, split_guard
 from netlang.schedule.program import (
     Assign,
     Combine,
@@ -27,7 +28,8 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     """The statements of a group's kernel; `stored` names the members that something outside the group reads."""
     reduction, first = group.reduction, group.members[0]
     if reduction is None:
-        return _loops(group.ranges, [], _members(group, group.members, tensors, stored), set(group.fixed))
+        guards, members = _replaced(group, tensors)
+        return _loops(group.ranges, guards, _members(group, members, tensors, stored), set(group.fixed))
     order = loop_order(group, tensors)
     if order.in_memory:
         return _accumulate_in_memory(group, reduction, order)
@@ -46,6 +48,20 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     reduced = _loops(order.update, guards, inner, around)
     rest = _members(group, group.members[1:], tensors, stored, first)
     return _loops(group.ranges, [], (*start, *reduced, *rest), set(group.fixed))
+
+
+def _replaced(group: Group, tensors: Mapping[str, Tensor]) -> tuple[list[Condition], list[Equation]]:
+    """The conditions outside which memory holds already what the group stores, and its members inside them."""
+    found = [replacement(member) for member in group.members]
+    conditions = {body.condition for body, _ in filter(None, found)}
+    if None in found or len(conditions) > 1:
+        return [], group.members
+    members: list[Equation] = []
+    for member, (body, tensor) in zip(group.members, filter(None, found), strict=True):
+        if tensors[member.name].buffer != tensors[tensor].buffer:
+            return [], group.members
+        members.append(replace(member, body=body.then))
+    return list(conjuncts(conditions.pop())), members
 
 
 def _members(

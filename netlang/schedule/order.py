@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netlang.graph.constructors import conjuncts
-from netlang.graph.expression import Apply, AtLeastZero, Condition, Const, Expr, IsZero, Read, Reduce, Select
-from netlang.graph.integer import Index, Int, index
+from netlang.graph.expression import Apply, AtLeastZero, Condition, Const, Expr, IsZero, Read, Reduce, Select, Whole
+from netlang.graph.integer import Index, Int, fetch, index, integer
 from netlang.graph.nodes import Equation
-from netlang.graph.traversal import free_indices, walk
+from netlang.graph.traversal import free_indices, tensor_reads, walk
 from netlang.schedule.program import Contraction, Tensor
 
 NEUTRAL = {"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf, "argmax": -math.inf, "argmin": math.inf}
@@ -68,6 +68,22 @@ def interval(condition: Condition, name: str) -> tuple[list[Int], list[Int]] | N
         return ([-(rest // c)], []) if c > 0 else ([], [rest // -c + 1])
     value = -rest * c
     return ([value], [value + 1]) if abs(c) == 1 else None
+
+
+def replacement(equation: Equation) -> tuple[Select, str] | None:
+    """The body, where it repeats a tensor at the equation's own places but for those of one number; and that tensor.
+
+    Where both are one memory, there is nothing to do but at these places.
+    """
+    body = equation.body
+    if not isinstance(body, Select):
+        return None
+    for tensor, indices in tensor_reads(body.otherwise):
+        repeats = body.otherwise in (Read(tensor, indices), Whole(fetch(tensor, indices, integer(0))))
+        tests = [c for c in conjuncts(body.condition) if isinstance(c, IsZero)]
+        if repeats and indices == equation.places and any(interval(c, i) for c in tests for i in equation.indices):
+            return body, tensor
+    return None
 
 
 # --- loop order ----------------------------------------------------------------------------------------------------

@@ -113,6 +113,30 @@ def test_an_update_goes_into_the_old_value_where_nothing_reads_that_later() -> N
     assert program.tensors[stores(program)[2][0]].buffer == "w"
 
 
+def rows(name: str, kept: str, row: str, place: Int) -> Node:
+    """`kept[b, i, j]` with `row[b, j]` at the place `i == place`."""
+    return equation(name, {"b": B, "i": 8, "j": 3}, select(IsZero(i - place), read(row, b, j), read(kept, b, i, j)))
+
+
+def test_of_a_state_that_changes_at_one_place_only_that_place_is_stored() -> None:
+    now = fetch("now", (), integer(8))
+    sources = [given("now", classes=8), given("x", B, 3), State("s", (B, integer(8), integer(3)), "real", NOWHERE)]
+    y = equation("y", {"b": B, "j": 3}, total("sum", {"i": 8}, read("t", b, i, j)))
+    program = schedule(graph(*sources, rows("t", "s", "x", now), y), ["y"], {"s": "t"})
+    assert nest(program) == ["b: 0..|batch|", "i: 0|now[]..8|now[] + 1", "j: 0..3"]
+    elsewhere = schedule(graph(*sources, rows("t", "s", "x", now), y), ["y", "t"], {"s": "t"})
+    assert nest(elsewhere) == ["b: 0..|batch|", "i: 0..8", "j: 0..3"]  # a result is another memory
+
+
+def test_a_replacement_runs_over_its_places_beside_what_runs_over_all() -> None:
+    now = fetch("now", (), integer(8))
+    sources = [given("now", classes=8), given("x", B, 3), State("s", (B, integer(8), integer(3)), "real", NOWHERE)]
+    y = equation("y", {"b": B, "i": 8, "j": 3}, mul(const(2), read("t", b, i, j)))
+    program = schedule(graph(*sources, rows("t", "s", "x", now), y), ["y"], {"s": "t"})
+    assert stores(program) == [["t"], ["y"]]
+    assert nest(program)[1] == "i: 0|now[]..8|now[] + 1"
+
+
 def test_a_parameter_that_changes_is_returned_as_it_was() -> None:
     step = equation("w.next", {"i": 8}, mul(const(2), read("w", i)))
     program = schedule(graph(param("w", 8), step), ["w"], {"w": "w.next"})
