@@ -101,7 +101,7 @@ class Arguments:
         """The value of a parameter; `place` is where it is written, `span` where the definition is applied."""
         title = definition.name.id
         if parameter.dims is None and parameter.type is None:
-            if definition.kind == "layer" and isinstance(value, Tensor):
+            if definition.kind == "layer" and isinstance(value, Tensor) and not _is_count(value):
                 fail(
                     "static-argument",
                     f"`{parameter.name}` of `{title}` must be known at compile time, found {describe(value)}",
@@ -207,6 +207,11 @@ class Arguments:
             notes=notes,
             help="reshape it to a vector first" if flat else f"check what leads into `{title}`",
         )
+
+
+def _is_count(tensor: Tensor) -> bool:
+    """True for a single integer of the data, such as the length of a sequence, which may stand where a number does."""
+    return tensor.dtype == "int" and not tensor.shape
 
 
 def _places(positional: Sequence[Value], written: Sequence[tree.Argument]) -> dict[str | int, Span]:

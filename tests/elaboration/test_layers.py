@@ -131,6 +131,15 @@ def test_an_argument_of_a_layer_is_a_node_of_that_layer() -> None:
     assert [n.name for n in graph(text)][:3] == ["x", "x2", "dense_1.x"]
 
 
+def test_a_number_of_the_data_may_be_an_argument_where_it_decides_no_extent() -> None:
+    """A length that differs from example to example; one that is known goes the same way."""
+    first = "layer first(x[n], length):\n    return sum(i) (x[i] if i < length else 0)\n"
+    text = net("input x[4], n: class(5)", "output a = x -> first(n), b = x -> first(2)", before=first)
+    for n in range(5):
+        assert values(text, x=x, n=n) == {"a": x[:n].sum(), "b": -1}
+    assert wrong(net("input x[4], n: class(5)", "output x -> dense(n)")).code == "bad-extent"
+
+
 def test_several_results() -> None:
     two = "layer two(x[d]):\n    a = x + 1\n    return a, 2 * x\nfn pair(x):\n    return x, x - 1\n"
     text = net(

@@ -28,13 +28,17 @@ RESTS: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3))
 
 REQUIRED: Mapping[str, str] = {
     "units": "3", "filters": "4", "channels": "4", "size": "3", "groups": "2", "std": "0.5", "words": "5", "n": "3",
+    "heads": "2", "hidden": "3", "limit": "7", "t": "1", "causal": "true", "length": "4",
 }  # fmt: skip
 """A value for each argument that has no default."""
 
 OPTIONS: Mapping[str, str] = {"stride": "2", "pad": "1", "dilation": "2", "groups": "2", "factor": "3", "pieces": "3"}
 """Another value for options; a flag is tried the other way round without an entry."""
-TOGETHER: Mapping[str, str] = {"output_pad": "1"}
-"""Options that make sense only where the others are set too."""
+TOGETHER: Mapping[str, str] = {"output_pad": "1", "length": "3", "drop": "0.4"}
+"""Options that make sense, or are worth the time, only where the others are set too."""
+
+COMPOSED = {"transformer_encoder", "transformer_decoder"}
+"""Large layers that only put others together: they are tried with their defaults and with all options, on one shape."""
 
 PROBABILITIES = {"binary_cross_entropy", "kl"}
 """Definitions whose arguments lie between 0 and 1; those of all others are normal."""
@@ -77,12 +81,13 @@ def of(definition: Definition) -> Iterator[Sample]:
     tensors = [p for k, p in enumerate(definition.parameters) if _is_tensor(definition, k, p)]
     options = [p for p in definition.parameters if p not in tensors]
     required = {p.name: _required(definition, p) for p in options if p.default is None}
-    choices = list(_shapes(tensors, definition.kind == "fn"))
+    composed = definition.name.id in COMPOSED
+    choices = list(_shapes(tensors, definition.kind == "fn"))[: 1 if composed else None]
     for extents, rest in choices:
         yield _sample(definition, tensors, required, extents, rest)
     changed = {p.name: value for p in options if (value := _other(p)) is not None}
     extents, rest = max(choices, key=lambda choice: len(choice[1]))
-    if len(changed) > 1:
+    if len(changed) > 1 and not composed:
         for name, value in changed.items():
             yield _sample(definition, tensors, required | {name: value}, extents, rest)
     together = {p.name: TOGETHER[p.name] for p in options if p.name in TOGETHER}
