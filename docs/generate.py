@@ -25,6 +25,7 @@ PARTS = {
     "lints": "Warnings",
     "training": "Training",
     "running": "Inputs and data",
+    "vocabulary": "Texts and vocabularies",
     "derivation": "Derivation and compilation",
     "files": "Files and artifacts",
     "command": "The command line and drawing",

@@ -26,6 +26,25 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class Symbols:
+    """What the symbols of texts are: `unit` is "characters" or "words".
+
+    Symbols that occur fewer than `least` times, and all but the `most` frequent, have one symbol in common, which
+    `unknown` asks for even where every symbol is kept. `most` counts every symbol of the vocabulary.
+    """
+
+    unit: str
+    lowercase: bool = False
+    least: int = 1
+    most: int | None = None
+    unknown: bool = False
+
+    @property
+    def has_unknown(self) -> bool:
+        return self.unknown or self.least > 1 or self.most is not None
+
+
+@dataclass(frozen=True)
 class Goal:
     """One `minimize` line: the losses that are summed and the parameters (all, where `over` is empty) that change."""
 
@@ -38,7 +57,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A `train` section. `batch` is the number of examples in a step; `validation` the fraction that is held out."""
+    """A `train` section. `batch` is the number of examples in a step; `validation` the fraction that is held out.
+
+    `vocabulary` says what the symbols of texts are, `window` how many of them make an example.
+    """
 
     goals: tuple[Goal, ...]
     schedule: Applied | None = None
@@ -49,6 +71,8 @@ class Recipe:
     clip: float | None = None
     data: str | None = None
     columns: tuple[str, ...] = ()
+    vocabulary: Symbols | None = None
+    window: int | None = None
     validation: float = 0.0
     normalize: tuple[str, ...] = ()
     shuffle: bool = True
@@ -233,6 +257,32 @@ class _Reader:
             )
         return tuple(str(v) for v in values)
 
+    def symbols(self, line: tree.Setting) -> Symbols:
+        written = line.values[0] if len(line.values) == 1 and not line.over else None
+        name = written.callee if isinstance(written, tree.Call) else written
+        if not isinstance(name, tree.Name) or name.id not in _UNITS:
+            fail(
+                "bad-setting",
+                f"`vocabulary` is {' or '.join(f'`{unit}`' for unit in _UNITS)}",
+                line.span if written is None else written.span,
+                help="write `vocabulary characters` or, for example, `vocabulary words(least=2)`",
+            )
+        options: dict[str, Value] = {}
+        for argument in written.arguments if isinstance(written, tree.Call) else ():
+            option = argument.name or ""
+            value = self.elaborator.evaluate.complete(argument.value, self.frame)
+            wanted, least = _OPTIONS.get(option, (None, 0))
+            if type(value) is not wanted or (isinstance(value, int) and value < least) or option in options:
+                fail(
+                    "bad-setting",
+                    f"`{argument.span.text}` is not an option of a vocabulary",
+                    argument.span,
+                    help="there are `lowercase=true`, `unknown=true`, `least=2` (the times that a symbol occurs at "
+                    "least) and `most=10000` (how many symbols there are at most)",
+                )
+            options[option] = value
+        return Symbols(name.id, **options)  # type: ignore[arg-type]
+
     def truth(self, line: tree.Setting) -> bool:
         value = self.value(line)
         if not isinstance(value, bool):
@@ -262,6 +312,14 @@ class _Reader:
         return tuple(v.span.text for v in line.values)
 
 
+_UNITS = ("characters", "words")
+_OPTIONS: dict[str, tuple[type, int]] = {
+    "lowercase": (bool, 0),
+    "unknown": (bool, 0),
+    "least": (int, 1),
+    "most": (int, 2),
+}
+
 _READERS: dict[str, Callable[[_Reader, tree.Setting], object]] = {
     "batch": _Reader.count,
     "epochs": _Reader.natural,
@@ -269,6 +327,8 @@ _READERS: dict[str, Callable[[_Reader, tree.Setting], object]] = {
     "clip": _Reader.positive,
     "data": _Reader.text,
     "columns": _Reader.texts,
+    "vocabulary": _Reader.symbols,
+    "window": _Reader.count,
     "validation": _Reader.fraction,
     "normalize": _Reader.names,
     "shuffle": _Reader.truth,

@@ -28,7 +28,8 @@ class Dataset(Mapping[str, Array]):
     `len(data)` is the number of arrays, as for any mapping; `data.examples` is the number of examples. `features` and
     `target` name the arrays with these roles where the source has roles rather than names of the network's own
     (`sklearn:digits`); `labels` gives, for a target made from strings, the string of each integer; `origin` is what
-    messages call the data (a path).
+    messages call the data (a path); `ordered` says that the examples are one sequence, each going on from the one
+    before.
     """
 
     arrays: Mapping[str, Array]
@@ -36,6 +37,7 @@ class Dataset(Mapping[str, Array]):
     target: str | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: str = "the data"
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Check names, dtypes and lengths: `data-empty`, `data-dtype`, `data-lengths`."""
@@ -132,7 +134,8 @@ class Dataset(Mapping[str, Array]):
     def take(self, rows: NDArray[np.integer] | slice) -> Dataset:
         """The data set of the given rows, in the given order (a copy for indices, a view for a slice)."""
         arrays = {name: array[rows] for name, array in self.arrays.items()}
-        return Dataset(arrays, self.features, self.target, self.labels, self.origin)
+        ordered = self.ordered and isinstance(rows, slice)
+        return Dataset(arrays, self.features, self.target, self.labels, self.origin, ordered)
 
     def bind(
         self,
@@ -144,8 +147,8 @@ class Dataset(Mapping[str, Array]):
         """The data as a network wants them: its names, per-example shapes and dtypes, every value checked.
 
         `inputs` are `(name, shape, dtype)`, or `(name, shape, dtype, classes)` for an input of class indices; `targets`
-        are `(name, shape, classes)`, bound as int64 where `classes` is a number and as `dtype` where it is None. Shapes
-        are those of one example.
+        are `(name, shape, classes)`, bound as integers where `classes` is a number and as `dtype` where it is None.
+        Integers keep the width they have, which is little for texts. Shapes are those of one example.
 
         Arrays are found by name. If not all names are there, the source has roles and the network has one input and at
         most one target, then they are found by role. Arrays that the network does not name are left out. Values keep
@@ -165,7 +168,7 @@ class Dataset(Mapping[str, Array]):
             if source in self.labels
         }  # fmt: skip
         first_target = wanted[len(inputs)].name if targets else None
-        return Dataset(arrays, wanted[0].name if inputs else None, first_target, labels, self.origin)
+        return Dataset(arrays, wanted[0].name if inputs else None, first_target, labels, self.origin, self.ordered)
 
     def _matched(self, names: Sequence[str], inputs: int) -> Sequence[str]:
         """The array for each wanted name, the first `inputs` of which are inputs."""
@@ -189,10 +192,9 @@ class Dataset(Mapping[str, Array]):
     def _fit(self, source: str, slot: _Slot) -> Array:
         array = self._shaped(source, slot)
         if slot.classes is not None:
-            kept = slot.dtype if slot.dtype.kind in "iu" else np.dtype(np.int64)
-            whole = self._whole(source, array, np.dtype(np.int64))
+            whole = array if array.dtype.kind in "iu" else self._whole(source, array, np.dtype(np.int64))
             self._check_labels(source, whole, slot.classes)
-            return whole.astype(kept, copy=False)
+            return whole
         if slot.dtype.kind in "iu":
             return self._whole(source, array, slot.dtype)
         with np.errstate(over="ignore"):  # what overflows is infinite, which the check reports
@@ -256,23 +258,23 @@ class Dataset(Mapping[str, Array]):
         return array.astype(dtype)
 
     def _check_labels(self, source: str, array: Array, classes: int) -> None:
-        outside = (array < 0) | (array >= classes)
-        if outside.any():
-            first = np.argwhere(outside)[0]
-            row, column = int(first[0]), tuple(map(int, first[1:]))
-            low, high = int(array.min()), int(array.max())
-            notes = [f"the labels run from {low} to {high}"]
-            if source in self.labels:
-                notes.append(f"they stand for {listing(self.labels[source])}")
-            self._refuse(
-                "data-label",
-                f"array `{source}` has label {array[(row, *column)]} {_position(row, column)}, "
-                f"the classes are 0 to {classes - 1}",
-                notes=notes,
-                help="subtract 1: classes are counted from 0"
-                if (low, high) == (1, classes)
-                else f"declare at least {high + 1} classes, or renumber the labels from 0",
-            )
+        low, high = int(array.min()), int(array.max())
+        if low >= 0 and high < classes:
+            return
+        first = np.argwhere((array < 0) | (array >= classes))[0]
+        row, column = int(first[0]), tuple(map(int, first[1:]))
+        notes = [f"the labels run from {low} to {high}"]
+        if source in self.labels:
+            notes.append(f"they stand for {listing(self.labels[source])}")
+        self._refuse(
+            "data-label",
+            f"array `{source}` has label {array[(row, *column)]} {_position(row, column)}, "
+            f"the classes are 0 to {classes - 1}",
+            notes=notes,
+            help="subtract 1: classes are counted from 0"
+            if (low, high) == (1, classes)
+            else f"declare at least {high + 1} classes, or renumber the labels from 0",
+        )
 
     def _refuse(self, code: str, message: str, *, help: str, notes: Sequence[str] = ()) -> NoReturn:
         raise NetlangError(Diagnostic(code, message, notes=tuple(notes), help=help, place=self.origin))

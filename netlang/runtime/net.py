@@ -20,6 +20,7 @@ from netlang.runtime.inputs import checked_inputs
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
 from netlang.runtime.training import History, Snapshot, evaluate, fit
+from netlang.runtime.vocabulary import Vocabulary
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 from netlang.targets.reference.evaluate import evaluate as evaluate_reference
@@ -58,6 +59,7 @@ class Net:
         recipe = model.recipe
         self.seed = int(seed) if seed is not None else recipe.seed if recipe is not None else 0
         self.normalization = Normalization({})
+        self.vocabulary: Vocabulary | None = None  # of a net that reads texts, from the first that it was trained on
         self.steps_done = 0  # updates so far
         self.epochs_done = 0  # whole epochs so far
         self.total_steps = ENDLESS  # of the run, for schedules that look ahead
@@ -76,7 +78,16 @@ class Net:
         other = Net(self.model, dtype=self.dtype, seed=self.seed)
         for name, value in self.values.items():
             other.values[name][...] = value
-        for name in ("normalization", "steps_done", "epochs_done", "total_steps", "total_epochs", "history", "best"):
+        for name in (
+            "normalization",
+            "vocabulary",
+            "steps_done",
+            "epochs_done",
+            "total_steps",
+            "total_epochs",
+            "history",
+            "best",
+        ):
             setattr(other, name, getattr(self, name))
         return other
 

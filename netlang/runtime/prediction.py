@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.graph.nodes import is_batched
-from netlang.runtime.sources import DataLike, open_data
+from netlang.runtime.sources import DataLike
 from netlang.runtime.sources.table import Columns
-from netlang.runtime.training import bind
+from netlang.runtime.training import read
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net
@@ -25,7 +25,7 @@ def predict(
 
     Raises `NetlangError` for data that do not fit.
     """
-    bound = bind(net, open_data(data, columns=columns), targets=False)
+    bound = read(net, data, columns=columns, targets=False)
     parts = [
         net.forward(**{name: array[start : start + batch] for name, array in bound.arrays.items()})
         for start in range(0, bound.examples, batch)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from netlang.diagnostics import fail, listing, nearest
 from netlang.runtime.data import Array, Dataset
 
-__all__ = ["Minibatches", "Normalization", "Split", "permutation"]
+__all__ = ["Minibatches", "Normalization", "Split", "permutation", "widened"]
 
 Json = dict[str, Any]
 
@@ -45,6 +45,9 @@ class Split:
     `fraction` of the examples, rounded, go to validation (at least one on each side). With `stratify`, the name of a
     class target, every class gives its share (largest remainders, the first class first among equals) and keeps at
     least one example for training. Both parts keep the order of the data.
+
+    Of examples that are one sequence (`Dataset.ordered`) the last ones go to validation, so that no part of it lies
+    between parts that were trained on.
     """
 
     fraction: float
@@ -63,8 +66,10 @@ class Split:
         """The row numbers for training and for validation, both ascending."""
         if data.examples < 2:
             fail("bad-split", "one example cannot be split in two parts", place=data.origin, help="give more examples")
-        order = permutation(data.examples, self.seed, _SPLIT)
         held = min(max(1, round(data.examples * self.fraction)), data.examples - 1)
+        if data.ordered:
+            return np.arange(data.examples - held), np.arange(data.examples - held, data.examples)
+        order = permutation(data.examples, self.seed, _SPLIT)
         chosen = order[:held] if self.stratify is None else self._stratified(order, self._labels(data), held)
         inside = np.zeros(data.examples, dtype=bool)
         inside[chosen] = True
@@ -73,6 +78,8 @@ class Split:
     def apply(self, data: Dataset) -> tuple[Dataset, Dataset]:
         """The training part and the validation part."""
         train, validation = self.rows(data)
+        if data.ordered:
+            return data.take(slice(0, len(train))), data.take(slice(len(train), None))
         return data.take(train), data.take(validation)
 
     def _labels(self, data: Dataset) -> Array:
@@ -109,11 +116,16 @@ class Minibatches:
 
     The order of epoch `e` needs nothing of the epochs before, so a run resumed at any epoch goes on exactly as an
     uninterrupted one.
+
+    `continued` is for examples that go on from one another, for nets that carry a state along: they are cut into `size`
+    streams of equal length, and each batch has the next example of every stream. All batches then have the same size
+    (that of all examples, where there are fewer than `size`), and up to `size - 1` examples at the end are left out.
     """
 
     size: int
     seed: int = 0
     shuffle: bool = True
+    continued: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -121,20 +133,30 @@ class Minibatches:
 
     def count(self, examples: int) -> int:
         """How many batches an epoch has."""
-        return -(-examples // self.size)
+        return max(1, examples // self.size) if self.continued else -(-examples // self.size)
 
     def order(self, examples: int, epoch: int) -> NDArray[np.int64]:
         """The order of the examples in an epoch (epochs are counted from 0)."""
+        if self.continued:
+            return (
+                np.arange(min(self.size, examples) * self.count(examples)).reshape(-1, self.count(examples)).T.ravel()
+            )
         if not self.shuffle:
             return np.arange(examples)
         return permutation(examples, self.seed, _EPOCH, epoch)
 
     def over(self, data: Mapping[str, Array], epoch: int) -> Iterator[dict[str, Array]]:
-        """The batches of an epoch as arrays by name; each array is a fresh contiguous copy."""
-        order = self.order(len(next(iter(data.values()))), epoch)
-        for k in range(self.count(len(order))):
-            rows = order[k * self.size : (k + 1) * self.size]
-            yield {name: array[rows] for name, array in data.items()}
+        """The batches of an epoch as arrays by name, integers as int64; each array is a fresh contiguous copy."""
+        examples = len(next(iter(data.values())))
+        order, size = self.order(examples, epoch), min(self.size, examples)
+        for k in range(self.count(examples)):
+            rows = order[k * size : (k + 1) * size]
+            yield {name: widened(array[rows]) for name, array in data.items()}
+
+
+def widened(array: Array) -> Array:
+    """The array as programs read it: integers, which data sets keep in few bytes, as int64."""
+    return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else array
 
 
 @dataclass(frozen=True)

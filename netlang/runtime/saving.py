@@ -16,11 +16,13 @@ from netlang.runtime.artifact import read_artifact, write_artifact
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
 from netlang.runtime.tensors import pack_tensors, unpack_tensors
+from netlang.runtime.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net
 
 NET = "net.json"
+VOCABULARY = "vocabulary.json"
 VALUES = "values.safetensors"
 BEST = "best.safetensors"
 
@@ -48,6 +50,8 @@ def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> N
         **{f"text/{name}": text.encode() for name, text in module.texts.items()},
         **{f"library/{name}": text.encode() for name, text in module.library.sources.items()},
     }
+    if net.vocabulary is not None:
+        members[VOCABULARY] = (json.dumps(net.vocabulary.to_json(), indent=1, sort_keys=True) + "\n").encode()
     if training and net.best is not None:
         document["best"] = {"steps": net.best.steps, "epochs": net.best.epochs, "watched": net.best.watched}
         members[BEST] = pack_tensors(net.best.values)
@@ -78,6 +82,12 @@ def load(path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None) ->
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         _corrupt(name, NET, str(error))
     net.normalization = Normalization.from_json(document["normalization"])
+    if VOCABULARY in members:
+        try:
+            kept = json.loads(members[VOCABULARY])
+        except ValueError as error:
+            _corrupt(name, VOCABULARY, str(error))
+        net.vocabulary = Vocabulary.from_json(kept)
     return net
 
 

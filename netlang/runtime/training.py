@@ -15,9 +15,11 @@ from netlang.diagnostics import fail
 from netlang.graph.nodes import BATCH, Input
 from netlang.runtime.data import Dataset
 from netlang.runtime.inputs import example_shape
-from netlang.runtime.preprocess import Minibatches, Normalization, Split
-from netlang.runtime.sources import DataLike, open_data, parse_columns
+from netlang.runtime.preprocess import Minibatches, Normalization, Split, widened
+from netlang.runtime.sources import DataLike, open_data, open_texts, parse_columns
 from netlang.runtime.sources.table import Columns
+from netlang.runtime.texts import Reading
+from netlang.runtime.vocabulary import Vocabulary
 from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 
 if TYPE_CHECKING:
@@ -136,12 +138,35 @@ def fit(
 def evaluate(net: Net, data: DataLike, *, batch: int = 256, columns: Columns | None = None) -> dict[str, float]:
     """Means of losses and metrics over a data set, in inference mode."""
     _require_whole("batch", batch, least=1)
-    return _evaluate(net, bind(net, open_data(data, columns=columns)), batch)
+    return _evaluate(net, read(net, data, columns=columns), batch)
 
 
 def _require_whole(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         fail("bad-setting", f"`{name}` is {value!r}", help=f"give a whole number from {least} up: `{name}={least + 9}`")
+
+
+def read(
+    net: Net, data: DataLike, *, columns: Columns | None = None, folder: str = "", targets: bool = True
+) -> Dataset:
+    """The examples in what `data` names, bound to the net.
+
+    Texts are read by the net's vocabulary; a net without one gets that of these texts, as its section says.
+    """
+    recipe = net.model.recipe
+    wanted, window, span = (recipe.vocabulary, recipe.window, recipe.span) if recipe is not None else (None,) * 3
+    reading = Reading(net.name, net.inputs, net.targets, window, span)
+    vocabulary, texts = net.vocabulary, None
+    if vocabulary is not None or wanted is not None:
+        texts = open_texts(data, reading.names, columns=columns, folder=folder)
+    if texts is None:
+        return bind(net, open_data(data, columns=columns, folder=folder), targets=targets)
+    if vocabulary is None:
+        assert wanted is not None
+        vocabulary = Vocabulary.fit(reading.texts(texts), wanted, bounded=reading.bounded(texts))
+    bound = bind(net, reading.examples(texts, vocabulary), targets=targets)
+    net.vocabulary = vocabulary
+    return bound
 
 
 def bind(net: Net, data: Dataset, *, targets: bool = True) -> Dataset:
@@ -169,14 +194,13 @@ def examples_of(
                 help='add `data "..."` to the `train` section, or give the data',
             )
         columns = columns or (parse_columns(recipe.columns) if recipe.columns else None)
-        data = open_data(recipe.data, columns=columns, folder=net.model.folder)
+        bound = read(net, recipe.data, columns=columns, folder=net.model.folder)
     else:
-        data = open_data(data, columns=columns)
-    bound = bind(net, data)
+        bound = read(net, data, columns=columns)
     if validation is None:
         validation = recipe.validation
     if not isinstance(validation, int | float):
-        return bound, bind(net, open_data(validation, columns=columns))
+        return bound, read(net, validation, columns=columns)
     if validation == 0:
         return bound, None
     labelled = [n.name for n in net.targets if n.classes is not None and not n.shape]
@@ -323,7 +347,7 @@ def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
     arrays = net.normalization.apply(data)
     totals = dict.fromkeys(evaluation.roots, 0.0)
     for start in range(0, data.examples, batch):
-        part = {n: np.ascontiguousarray(a[start : start + batch]) for n, a in arrays.items() if n in read}
+        part = {n: np.ascontiguousarray(widened(a[start : start + batch])) for n, a in arrays.items() if n in read}
         size = min(batch, data.examples - start)
         values = net.run_checked(evaluation, part, size)
         for name, node in evaluation.roots.items():

@@ -93,7 +93,7 @@ def test_binding_by_name_casts_and_orders() -> None:
     assert list(bound) == ["image", "digit"]
     assert bound["image"].dtype == np.float32
     assert bound["image"].tolist() == [[[[255.0, 255.0], [255.0, 255.0]]]] * 2  # no implicit scaling
-    assert bound["digit"].dtype == np.int64
+    assert bound["digit"].dtype == np.uint8
     assert bound["digit"].tolist() == [1, 2]
     assert (bound.features, bound.target) == ("image", "digit")
 

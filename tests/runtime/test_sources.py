@@ -255,7 +255,8 @@ def test_bad_tables(
 
 def test_a_table_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,caf\xe9\n")
-    assert refusal(tmp_path / "t.csv").message == "byte 9 is not UTF-8 text"
+    found = refusal(tmp_path / "t.csv")
+    assert (found.message, found.place) == ("the byte 0xe9 is not UTF-8 text", f"{tmp_path / 't.csv'}:2:6")
 
 
 @given(

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from netlang.cli import options as take
-from netlang.cli.opening import open_model
+from netlang.cli.opening import ARTIFACT, open_model, open_net
 
 if TYPE_CHECKING:
     from netlang.graph.graph import Graph
@@ -24,9 +24,17 @@ def run(options: argparse.Namespace) -> int:
     from netlang.draw.tables import cost_json, cost_table
     from netlang.passes.cost import cost
 
-    graph = open_model(options).inference
+    net = open_net(options) if options.file.endswith(ARTIFACT) else None
+    graph = (net.model if net is not None else open_model(options)).inference
     counted = cost(graph, _derived(graph) if options.backward else None)
-    print(json.dumps(cost_json(counted), indent=2) if options.style == "json" else cost_table(counted).rstrip("\n"))
+    vocabulary = net.vocabulary if net is not None else None
+    if options.style == "json":
+        known = {} if vocabulary is None else {"vocabulary": {"unit": vocabulary.unit, "symbols": len(vocabulary)}}
+        print(json.dumps(cost_json(counted) | known, indent=2))
+    else:
+        print(cost_table(counted).rstrip("\n"))
+        if vocabulary is not None:
+            print(f"vocabulary   {vocabulary.describe()}")
     return 0
 
 

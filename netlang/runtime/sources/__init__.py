@@ -1,9 +1,12 @@
-"""Where data come from: `open_data` turns a path or a name on the command line into a `Dataset`."""
+"""Where data come from: `open_data` turns a path or a name on the command line into a `Dataset`.
+
+Texts become examples only with a vocabulary and the inputs of a net, so `open_texts` gives them as they are.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePath
 
 from numpy.typing import ArrayLike
@@ -13,9 +16,10 @@ from netlang.runtime.data import Dataset
 from netlang.runtime.sources.bundled import BUNDLED, open_bundled
 from netlang.runtime.sources.idx import open_idx
 from netlang.runtime.sources.npz import open_npz
-from netlang.runtime.sources.table import Columns, open_table
+from netlang.runtime.sources.table import Columns, open_rows, open_table
+from netlang.runtime.sources.text import Rows, Text, open_bundled_text, open_text
 
-__all__ = ["DataLike", "open_data", "parse_columns"]
+__all__ = ["DataLike", "open_data", "open_texts", "parse_columns"]
 
 DataLike = Dataset | Mapping[str, ArrayLike] | str | os.PathLike[str]
 """What networks train on: a data set, arrays by name, or anything `open_data` understands."""
@@ -24,6 +28,7 @@ SCHEMES: Mapping[str, Callable[[str, str], Dataset]] = {
     "sklearn": lambda name, folder: open_bundled(name),
     "idx": open_idx,
 }
+TEXT_SCHEMES: Mapping[str, Callable[[str], Text]] = {"text": Text, "python": open_bundled_text}
 TABLES: Mapping[str, str] = {".csv": ",", ".tsv": "\t"}
 
 
@@ -62,6 +67,12 @@ def open_data(
     if colon and scheme in SCHEMES:
         return SCHEMES[scheme](rest, folder)
     suffix, path = _suffix(spec), os.path.join(folder, spec)
+    if suffix == ".txt" or (colon and scheme in TEXT_SCHEMES):
+        fail(
+            "no-vocabulary",
+            f"`{spec}` is a text, and nothing says what its symbols are",
+            help="add `vocabulary characters` or `vocabulary words` to the net's `train` section",
+        )
     if suffix == ".npz":
         return open_npz(path)
     if suffix in TABLES:
@@ -69,9 +80,48 @@ def open_data(
     fail(
         "data-source",
         f"`{spec}` is not a source of data",
-        help="give a `.npz`, `.csv` or `.tsv` file, `idx:image=FILE,label=FILE`, or one of "
+        help="give a `.npz`, `.csv`, `.tsv` or `.txt` file, `idx:image=FILE,label=FILE`, or one of "
         + listing(f"sklearn:{name}" for name in BUNDLED),
     )
+
+
+def open_texts(
+    source: DataLike, names: Collection[str], *, columns: Columns | None = None, folder: str = ""
+) -> Text | Rows | None:
+    """The texts that `source` names, or None where it has none; relative paths are taken from `folder`.
+
+    - `path.txt` (UTF-8), `text:...` (the text itself), `python:topics`, `{"name": "..."}`: one long text
+    - `path.csv`, `path.tsv`, a mapping with lists of strings: a text for each example; `names` are those that may be
+      texts, everything else is read as by `open_data`
+
+    Raises `NetlangError`: what the readers raise.
+    """
+    if isinstance(source, Mapping) and not isinstance(source, Dataset):
+        return _texts_in_memory(source, names)
+    if not isinstance(source, str | os.PathLike):
+        return None
+    spec = os.fspath(source)
+    scheme, colon, rest = spec.partition(":")
+    if colon and scheme in TEXT_SCHEMES:
+        return TEXT_SCHEMES[scheme](rest)
+    path = os.path.join(folder, spec)
+    if _suffix(spec) == ".txt":
+        return open_text(path)
+    return open_rows(path, columns, names, delimiter=TABLES[_suffix(spec)]) if _suffix(spec) in TABLES else None
+
+
+def _texts_in_memory(source: Mapping[str, ArrayLike], names: Collection[str]) -> Text | Rows | None:
+    texts: dict[str, Sequence[str]] = {}
+    for name, value in source.items():
+        if isinstance(value, str):
+            return Text(value, f"`{name}`")
+        if name in names and isinstance(value, Sequence) and value and all(isinstance(v, str) for v in value):
+            texts[name] = [str(v) for v in value]
+    if not texts:
+        return None
+    others = {name: value for name, value in source.items() if name not in texts}
+    data = Dataset.labelled(others) if others else None
+    return Rows(texts, data.arrays if data else {}, data.labels if data else {})
 
 
 def parse_columns(texts: Sequence[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import array
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -20,9 +20,10 @@ import numpy as np
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.runtime.data import Array, Dataset
+from netlang.runtime.sources.text import Rows, decoded
 from netlang.runtime.storage import read_bytes
 
-__all__ = ["Columns", "open_table"]
+__all__ = ["Columns", "open_rows", "open_table"]
 
 Columns = Mapping[str, str | Sequence[str]]
 
@@ -41,6 +42,23 @@ def open_table(path: str, columns: Columns | None, *, delimiter: str = ",", head
     """
     table = _Table(path, delimiter)
     table.read_first(header)
+    rows = _read(table, columns, frozenset())
+    return Dataset(rows.arrays, labels=rows.labels, origin=path)
+
+
+def open_rows(path: str, columns: Columns | None, texts: Collection[str], *, delimiter: str = ",") -> Rows:
+    """The same where the columns of the names in `texts` stay as they are.
+
+    The first line is a header if a column is chosen by its name, as it is without `columns`. In a TSV file quotation
+    marks are characters like any other.
+    """
+    table = _Table(path, delimiter, quoted=delimiter != "\t")
+    items = [item.strip() for choice in (columns or {}).values() for item in _items(choice)]
+    table.read_first(columns is None or not all(_RANGE.fullmatch(item) or item.isdecimal() for item in items))
+    return _read(table, columns, texts)
+
+
+def _read(table: _Table, columns: Columns | None, texts: Collection[str]) -> Rows:
     chosen = {name: _Choice(name, table.resolve(choice)) for name, choice in table.mapping(columns).items()}
     if not chosen:
         table.refuse("data-columns", "no columns are chosen", help="map each input and target to columns: `x=0-3`")
@@ -51,23 +69,29 @@ def open_table(path: str, columns: Columns | None, *, delimiter: str = ",", head
         table.refuse("data-file", "the table has no rows", help="give a file with at least one row of data")
     arrays: dict[str, Array] = {}
     labels: dict[str, tuple[str, ...]] = {}
+    kept: dict[str, Sequence[str]] = {}
     for name, choice in chosen.items():
+        if name in texts and len(choice.columns) == 1:
+            kept[name] = choice.cells
+            continue
         arrays[name], classes = choice.finish(table)
         if classes is not None:
             labels[name] = classes
-    return Dataset(arrays, labels=labels, origin=path)
+    return Rows(kept, arrays, labels, table.path, table.lines)
 
 
 class _Table:
     """The rows of one file: opened, its first line looked at, then read once from top to bottom."""
 
-    def __init__(self, path: str, delimiter: str) -> None:
+    def __init__(self, path: str, delimiter: str, *, quoted: bool = True) -> None:
         self.path = path
-        try:
-            text = read_bytes(path).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            self.refuse("data-file", f"byte {error.start} is not UTF-8 text", help="save the table as UTF-8")
-        self.reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        text = decoded(path, read_bytes(path))
+        self.reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=delimiter,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
         self.header: list[str] | None = None
         self.pending: list[str] | None = None  # the first row, where it is data
         self.width = 0
@@ -123,9 +147,8 @@ class _Table:
 
     def resolve(self, choice: str | Sequence[str]) -> list[int]:
         """The column numbers of a choice."""
-        items = choice.split(",") if isinstance(choice, str) else choice
         numbers: list[int] = []
-        for item in (str(item).strip() for item in items):
+        for item in (str(item).strip() for item in _items(choice)):
             span = _RANGE.fullmatch(item)
             if self.header is not None and item in self.header:
                 if self.header.count(item) > 1:
@@ -156,6 +179,10 @@ class _Table:
 
     def column(self, number: int) -> str:
         return f"column `{self.header[number]}`" if self.header is not None else f"column {number}"
+
+
+def _items(choice: str | Sequence[str]) -> Sequence[str]:
+    return choice.split(",") if isinstance(choice, str) else choice
 
 
 @dataclass

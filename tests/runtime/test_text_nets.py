@@ -1,0 +1,183 @@
+"""Nets that read texts: trained on one, kept with their vocabulary, and measured on others."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netlang
+from netlang.cli import main
+from netlang.diagnostics import NetlangError
+from netlang.elaboration.recipe import Symbols
+from netlang.runtime.artifact import read_artifact, write_artifact
+
+MODEL = """
+net Bigram(V=6, T=4):
+    input  text[T]: class(V)
+    target next[T]: class(V)
+    param  W[V, V] ~ zeros
+    scores[t] = W[text[t]]
+    output scores
+    loss   mean(t) cross_entropy(scores[t], next[t])
+
+train Bigram:
+    vocabulary characters
+    optimizer  sgd(lr=1)
+    epochs     3
+    batch      2
+"""
+
+
+def code(error: pytest.ExceptionInfo[NetlangError]) -> str:
+    return error.value.diagnostics[0].code
+
+
+def test_a_net_learns_from_a_text_and_keeps_its_vocabulary(tmp_path: Path) -> None:
+    net = netlang.loads(MODEL)
+    assert net.vocabulary is None
+    history = net.fit("text:abcabcabcabcabcabcabc", progress=False)
+    assert history["objective"][-1] < history["objective"][0] < 1.8
+    vocabulary = net.vocabulary
+    assert vocabulary is not None
+    assert vocabulary.symbols == ("a", "b", "c")
+    net.save(tmp_path / "m.netc")
+    again = netlang.load(tmp_path / "m.netc")
+    assert again.vocabulary == vocabulary
+    assert copy.copy(again).vocabulary == vocabulary
+    assert again.evaluate({"text": "abcab"}) == net.evaluate("text:abcab")
+    with pytest.raises(NetlangError) as error:
+        again.evaluate("text:abcdefg")
+    assert code(error) == "unknown-symbol"
+    assert json.loads(read_artifact(tmp_path / "m.netc")["vocabulary.json"])["counts"] == [7, 7, 7]
+
+
+def test_a_vocabulary_is_that_of_the_first_text() -> None:
+    net = netlang.loads(MODEL)
+    net.fit("text:abcabcabc", progress=False)
+    net.fit("text:ccccc", progress=False)
+    assert net.vocabulary is not None
+    assert net.vocabulary.symbols == ("a", "b", "c")
+
+
+def test_a_text_that_does_not_fit_gives_no_vocabulary() -> None:
+    net = netlang.loads(MODEL)
+    with pytest.raises(NetlangError) as error:
+        net.fit("text:abcdefghij")
+    assert code(error) == "vocabulary-size"
+    assert net.vocabulary is None
+    assert "class(10)" in error.value.diagnostics[0].help
+
+
+def test_the_end_of_the_text_is_held_out() -> None:
+    net = netlang.loads(MODEL.replace("epochs     3", "epochs     1\n    validation 0.25"))
+    net.params["W"] = 10 * np.eye(6)
+    history = net.fit("text:" + "a" * 12 + "bbbbb", progress=False)
+    assert net.vocabulary is not None
+    a = int(net.vocabulary.encode("a")[0])
+    assert (net.params["W"] != 10 * np.eye(6)).any(axis=1).tolist() == [k == a for k in range(6)]  # b was never seen
+    assert history[next(iter(net.graph.losses))][-1] < 1e-2
+
+
+def test_arrays_need_no_vocabulary() -> None:
+    net = netlang.loads(MODEL)
+    net.fit({"text": [[0, 1, 2, 3]], "next": [[1, 2, 3, 0]]}, progress=False)
+    assert net.vocabulary is None
+
+
+def test_rows_of_texts() -> None:
+    net = netlang.loads(
+        """
+net Speller(V=8):
+    input  given[5]: class(V)
+    target next[5]: class(V)
+    param  W[V, V] ~ zeros
+    scores[t] = W[given[t]]
+    output scores
+    loss   mean(t) cross_entropy(scores[t], next[t])
+
+train Speller:
+    vocabulary characters(unknown=true)
+    optimizer  sgd(lr=20)
+    epochs     30
+"""
+    )
+    net.fit({"next": ["abcd", "bcd", "cd"]}, progress=False)
+    vocabulary = net.vocabulary
+    assert vocabulary is not None
+    assert vocabulary.symbols[:3] == ("\ufffd", "\x02", "\x03")
+    following = {s: vocabulary.symbols[net.params["W"][vocabulary.numbers[s]].argmax()] for s in "abcd\x03"}
+    assert following == {"a": "b", "b": "c", "c": "d", "d": "\x03", "\x03": "\x03"}
+
+
+def test_a_damaged_vocabulary(tmp_path: Path) -> None:
+    net = netlang.loads(MODEL)
+    net.fit("text:abcabcabc", progress=False)
+    net.save(tmp_path / "m.netc")
+    for damage in (b"{", b"[]", b'{"unit": "characters"}'):
+        members = {**read_artifact(tmp_path / "m.netc"), "vocabulary.json": damage}
+        write_artifact(tmp_path / "damaged.netc", members)
+        with pytest.raises(NetlangError) as error:
+            netlang.load(tmp_path / "damaged.netc")
+        assert code(error) in ("artifact-member", "preprocess-corrupt")
+
+
+def test_the_summary_has_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = netlang.loads(MODEL)
+    net.fit("text:abcabcabc", progress=False)
+    path = str(tmp_path / "m.netc")
+    net.save(path)
+    assert main(["summary", path]) == 0
+    assert capsys.readouterr().out.endswith("\nvocabulary   3 characters: a b c\n")
+    assert main(["summary", path, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["vocabulary"] == {"unit": "characters", "symbols": 3}
+
+
+# --- the settings ----------------------------------------------------------------------------------------------------
+
+
+def section(lines: str) -> str:
+    return MODEL.replace("    vocabulary characters\n", "".join(f"    {line}\n" for line in lines.splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("vocabulary words", Symbols("words")),
+        ("vocabulary characters(lowercase=true)", Symbols("characters", lowercase=True)),
+        ("vocabulary words(least=2, unknown=true)", Symbols("words", least=2, unknown=True)),
+        ("vocabulary words(most=V)", Symbols("words", most=6)),
+    ],
+)
+def test_settings_of_a_vocabulary(line: str, expected: Symbols) -> None:
+    recipe = netlang.loads(section(f"{line}\nwindow 4")).model.require_recipe()
+    assert recipe.vocabulary == expected
+    assert recipe.window == 4
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vocabulary letters",
+        "vocabulary 3",
+        "vocabulary characters, words",
+        "vocabulary words(3)",
+        "vocabulary words(smallest=3)",
+        "vocabulary words(least=0)",
+        "vocabulary words(least=true)",
+        "vocabulary words(most=1)",
+        "vocabulary words(most=2.5)",
+        "vocabulary words(unknown=1)",
+        "vocabulary words(least=2, least=3)",
+        "window 0",
+        "window many",
+    ],
+)
+def test_bad_settings_of_a_vocabulary(line: str) -> None:
+    with pytest.raises(NetlangError) as error:
+        netlang.loads(section(line))
+    assert code(error) in ("bad-setting", "repeated-argument", "unknown-name")
+    assert error.value.diagnostics[0].span is not None
