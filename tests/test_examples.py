@@ -109,6 +109,15 @@ def test_xor_is_learned() -> None:
     assert (net.forward(a=a, b=b)["p"].ravel() > 0.5).tolist() == [False, True, True, False]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_hello_is_learned_exactly(seed: int) -> None:
+    net = netlang.load(FOLDER / "hello.net", seed=seed)
+    assert net.fit(progress=False)["objective"][-1] < 0.02
+    assert net.vocabulary is not None
+    scores = net(net.vocabulary.encode("hell"))
+    assert net.vocabulary.decode(scores.argmax(axis=-1)) == "ello"
+
+
 @pytest.mark.parametrize("name", ["lenet5", "mnist_mlp", "three_layer"])
 def test_an_example_without_data_takes_steps(name: str) -> None:
     """Steps on one batch lower its loss."""

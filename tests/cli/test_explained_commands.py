@@ -22,6 +22,7 @@ ELSEWHERE = {
     "artifact-version", "tensors-corrupt", "preprocess-corrupt", "file-too-large", "cache-unwritable", "no-graphviz",
     "drawing-failed", "out-of-memory", "array-missing", "array-label", "size-unknown", "missing-dependency",
     "extern-not-compiled", "file-error", "changed-since-checkpoint", "not-finite", "cannot-write",
+    "no-window",
 }  # fmt: skip
 
 
