@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import chain, repeat, takewhile
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Diagnostic, NetlangError, Span, fail
@@ -52,7 +52,9 @@ class Applications:
         context: Context,
     ) -> Value:
         """Apply an instance; from the second time on it shares the parameters of the first."""
-        inputs = sum(1 for p in instance.definition.parameters if p.dims is not None)
+        if instance.definition.kind == "initializer":
+            fail("not-a-layer", f"{describe(instance)} is not applied", e.span, help="it stands after `~`")
+        inputs = len(list(takewhile(lambda p: p.dims is not None, instance.definition.parameters)))
         arguments = [*positional[:inputs], *instance.positional, *positional[inputs:]]
         return self.apply(
             instance.definition, arguments, [*instance.named, *named], e, context, instance=instance, staged=True

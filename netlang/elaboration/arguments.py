@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import Span, fail, listing, nearest
-from netlang.elaboration.arithmetic import describe, to_tensor
+from netlang.elaboration.arithmetic import describe, is_static, to_tensor
 from netlang.elaboration.frame import Frame
 from netlang.elaboration.values import (
+    Builtin,
     Family,
     Instance,
-    Several,
     Tensor,
     Value,
 )
@@ -110,7 +111,7 @@ class Arguments:
                     help="give it a number, or an argument of the net",
                 )
             return value
-        if isinstance(value, Instance | Family | Several | str | list | bool):
+        if isinstance(value, Instance | Builtin | Family | str | list | bool):
             fail(
                 "type-mismatch",
                 f"`{title}` expects a tensor for `{parameter.name}`, found {describe(value)}",
@@ -118,6 +119,8 @@ class Arguments:
                 help="apply the layer first: `x -> layer(...)`" if isinstance(value, Instance) else "give it a tensor",
             )
         tensor = to_tensor(value, span)
+        if is_static(value):
+            tensor = self.stretched(parameter, tensor, frame)
         self.match_shape(parameter, tensor, definition, frame, place)
         if parameter.type is not None:
             self.match_classes(parameter, tensor, title, frame, place)
@@ -125,6 +128,14 @@ class Arguments:
             labels = tensor
             tensor = Tensor(labels.shape, labels.element, "real", None, None, labels.maker)
         return tensor
+
+    def stretched(self, parameter: tree.Parameter, number: Tensor, frame: Frame) -> Tensor:
+        """A number for a tensor whose extents are known already: `h0[n]=0`, after `n`."""
+        dims = parameter.dims or ()
+        if not all(isinstance(d, tree.Name) and d.id in frame.names for d in dims):
+            return number
+        shape = tuple(self.elaborator.evaluate.extent(d, frame, f"the extent `{d.span.text}`") for d in dims)
+        return replace(number, shape=shape, element=lambda at: number.scalar)
 
     def match_classes(self, parameter: tree.Parameter, tensor: Tensor, title: str, frame: Frame, span: Span) -> None:
         assert parameter.type is not None

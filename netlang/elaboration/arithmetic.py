@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from netlang.diagnostics import Span, fail
-from netlang.elaboration.values import Absent, Family, Instance, Places, Several, Tensor, Truth, Value
+from netlang.elaboration.values import Absent, Builtin, Family, Instance, Places, Several, Tensor, Truth, Value, single
 from netlang.graph.constructors import (
     add,
     apply,
@@ -47,7 +47,12 @@ def describe(value: Value) -> str:
     if isinstance(value, list):
         return "a list"
     if isinstance(value, Instance):
-        return f"the layer `{value.definition.name.id}` without an input"
+        definition = value.definition
+        if definition.kind == "initializer":
+            return f"the initializer `{definition.name.id}`"
+        return f"the layer `{definition.name.id}` without an input"
+    if isinstance(value, Builtin):
+        return f"the function `{value.name}` without an argument"
     if isinstance(value, Family):
         return f"the family `{value.name}[...]`"
     if isinstance(value, Several):
@@ -66,7 +71,8 @@ def is_static(value: Value) -> bool:
 
 
 def to_tensor(value: Value, span: Span) -> Tensor:
-    """The value as a tensor; numbers become scalars, an absent parameter zero."""
+    """The value as a tensor; numbers become scalars, an absent parameter zero, several results the first."""
+    value = single(value)
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Absent):
@@ -78,11 +84,12 @@ def to_tensor(value: Value, span: Span) -> Tensor:
     help = ""
     if isinstance(value, Instance):
         name = value.definition.name.id
-        help = f"apply it: `x -> {name}(...)`"
+        initializer = value.definition.kind == "initializer"
+        help = f"write it alone: `param w[3] ~ {name}`" if initializer else f"apply it: `x -> {name}(...)`"
+    elif isinstance(value, Builtin):
+        help = f"apply it, as in `{value.name}(x)`"
     elif isinstance(value, Family):
         help = f"pick a member: `{value.name}[1]`"
-    elif isinstance(value, Several):
-        help = "name the results: `a, b = ...`"
     elif isinstance(value, list):
         help = "give a parameter these values: `param c[3] ~ [1, 2, 3]`"
     elif isinstance(value, str):

@@ -16,9 +16,11 @@ from netlang.elaboration.arithmetic import (
 )
 from netlang.elaboration.frame import Context
 from netlang.elaboration.values import (
+    Builtin,
     Instance,
     Tensor,
     Value,
+    single,
 )
 from netlang.graph.integer import product
 from netlang.language import tree
@@ -51,10 +53,14 @@ class Calls:
         positional, named = self.arguments(e.arguments, context)
         if isinstance(local, Instance):
             return self.elaborator.applications.apply_instance(local, positional, named, e, context)
+        name = local.name if isinstance(local, Builtin) else name
         if name in BUILTINS:
             _unnamed(name, e.arguments)
             return self.builtin(name, positional, e.span, context)
-        definition = context.frame.module.find("callable", name)
+        module = context.frame.module
+        definition = module.find("callable", name)
+        if definition is None and local is None and (initializer := module.find("initializer", name)) is not None:
+            return Instance(initializer, module, tuple(positional), tuple(named), e.span)
         if definition is None:
             _not_a_layer(e.callee, local, "parentheses after a name apply a layer or a function")
             self.evaluate.unknown(e.callee, context)
@@ -66,7 +72,7 @@ class Calls:
             and not isinstance(first, Tensor)
             and not any(n == definition.parameters[0].name for n, _ in named)
         ):
-            return Instance(definition, context.frame.module, tuple(positional), tuple(named), e.span)
+            return Instance(definition, module, tuple(positional), tuple(named), e.span)
         return self.elaborator.applications.apply(definition, positional, named, e, context)
 
     def arguments(
@@ -77,7 +83,7 @@ class Calls:
         positional: list[Value] = []
         named: list[tuple[str, Value]] = []
         for a in written:
-            value = self.evaluate(a.value, inner)
+            value = single(self.evaluate(a.value, inner))
             if a.name is None:
                 positional.append(value)
             else:
@@ -110,6 +116,7 @@ class Calls:
         return value
 
     def stage(self, value: Value, stage: tree.Expression, context: Context) -> Value:
+        value = single(value)
         if isinstance(stage, tree.Call) and stage.callee.id == "repeat":
             return self.repeat(value, stage, context)
         if isinstance(stage, tree.Call):
@@ -125,9 +132,10 @@ class Calls:
         local = self.evaluate.callee(name, context.frame)
         if isinstance(local, Instance):
             return self.apply_value(local, value, positional, named, stage, context)
-        if name.id in BUILTINS:
-            _unnamed(name.id, stage.arguments if isinstance(stage, tree.Call) else ())
-            return self.elaborator.applications.apply_function_stage(name.id, [value, *positional], stage, context)
+        builtin = local.name if isinstance(local, Builtin) else name.id
+        if builtin in BUILTINS:
+            _unnamed(builtin, stage.arguments if isinstance(stage, tree.Call) else ())
+            return self.elaborator.applications.apply_function_stage(builtin, [value, *positional], stage, context)
         definition = context.frame.module.find("callable", name.id)
         if definition is None:
             _not_a_layer(name, local, "a pipeline leads through layers and functions")

@@ -30,6 +30,7 @@ from netlang.elaboration.values import (
     Truth,
     Value,
     bind,
+    single,
 )
 from netlang.graph.constructors import select
 from netlang.graph.expression import ONE, ZERO, Expr
@@ -200,7 +201,7 @@ class Elaborator:
             value.sharing.scope, value.sharing.owner = frame.path(member), frame.parameter_path(member)
         frame.active.pop()
         if len(s.names) == 1:
-            self.define(name, self.stored(value, name, s.names[0].span, frame, s.span), frame)
+            self.define(name, self.stored(single(value), name, s.names[0].span, frame, s.span), frame)
             return
         if not isinstance(value, Several) or len(value.values) != len(s.names):
             fail(
@@ -356,7 +357,7 @@ class Elaborator:
 
     def returned(self, s: tree.Return, frame: Frame) -> Value:
         values = [self.evaluate.complete(v, frame) for v in s.values]
-        return values[0] if len(values) == 1 else Several(tuple(values))
+        return values[0] if len(values) == 1 else Several(tuple(single(v) for v in values))
 
 
 def _indexed(order: Sequence[Bound], value: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from netlang.elaboration.reductions import Reductions
 from netlang.elaboration.subscripts import NoMember, Subscripts
 from netlang.elaboration.values import (
     Absent,
+    Builtin,
     Family,
     Indices,
     Instance,
@@ -156,9 +157,12 @@ class Evaluator:
             return self.elaborator.training
         if "." in e.id:
             return self.dotted(e, context.frame)
-        definition = context.frame.module.find("callable", e.id)
+        module = context.frame.module
+        definition = module.find("callable", e.id) or module.find("initializer", e.id)
         if definition is not None:
-            return Instance(definition, context.frame.module, (), (), e.span)
+            return Instance(definition, module, (), (), e.span)
+        if e.id in FUNCTIONS:
+            return Builtin(e.id)
         self.unknown(e, context)
 
     def local(self, name: str, frame: Frame, span: Span) -> Value | None:
@@ -196,13 +200,6 @@ class Evaluator:
         return node_tensor(node)
 
     def unknown(self, e: tree.Name, context: Context) -> NoReturn:
-        if e.id in FUNCTIONS:
-            fail(
-                "type-mismatch",
-                f"`{e.id}` is a function without an argument",
-                e.span,
-                help=f"apply it, as in `{e.id}(x)`; to hand it on, define `fn name(x) = {e.id}(x)`",
-            )
         frame = context.frame
         known = [
             *frame.names,

@@ -10,6 +10,7 @@ from netlang.diagnostics import Span, fail, listing, nearest
 from netlang.elaboration.arithmetic import binary, describe, stretched, stretches, to_tensor
 from netlang.elaboration.frame import Context, Frame
 from netlang.elaboration.values import (
+    Instance,
     Tensor,
     Value,
 )
@@ -84,7 +85,12 @@ class Initializers:
         definition: tree.Definition | None = None
         arguments: tuple[tree.Argument, ...] = ()
         name = e.callee if isinstance(e, tree.Call) else e
-        if isinstance(name, tree.Name) and name.id not in frame.names:
+        given = frame.names.get(name.id) if isinstance(name, tree.Name) else None
+        given = given if isinstance(given, Instance) and given.definition.kind == "initializer" else None
+        if given is not None:
+            definition = given.definition
+            arguments = e.arguments if isinstance(e, tree.Call) else ()
+        elif isinstance(name, tree.Name) and name.id not in frame.names:
             definition = frame.module.find("initializer", name.id)
             arguments = e.arguments if isinstance(e, tree.Call) else ()
             if (
@@ -102,10 +108,13 @@ class Initializers:
         if definition is None:
             value = self.draw_expression(e, shape, frame, origin, stream, per_example)
         else:
-            inner = Frame(frame.module.home(definition), "initializer", definition.name.id, "", "", True)
+            module = frame.module if given is None else given.module
+            inner = Frame(module.home(definition), "initializer", definition.name.id, "", "", True)
             inner.names |= _fans(shape)
             context = Context(frame, frame.indices, [])
             positional, named = self.elaborator.evaluate.calls.arguments(arguments, context)
+            if given is not None:
+                positional, named = [*given.positional, *positional], [*given.named, *named]
             self.elaborator.arguments.bind(definition, positional, named, inner, e.span)
             statement = definition.body[-1]
             assert isinstance(statement, tree.Return)

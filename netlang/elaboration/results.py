@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netlang.diagnostics import fail
 from netlang.elaboration.arithmetic import describe, stretched, stretches, to_tensor
 from netlang.elaboration.frame import Context, Frame
-from netlang.elaboration.values import Family, Instance, Several, Tensor, Truth, Value
+from netlang.elaboration.values import Builtin, Family, Instance, Tensor, Truth, Value, single
 from netlang.graph.nodes import Origin, Param, State
 from netlang.language import tree
 
@@ -72,13 +72,13 @@ class Results:
             "metric": self.elaborator.builder.metrics,
         }[s.kind]
         name = s.name.id if s.name is not None else _title(s.value, s.kind)
-        value = self.elaborator.evaluate.complete(s.value, frame)
-        if isinstance(value, Several | Instance | Family | str | list):
+        value = single(self.elaborator.evaluate.complete(s.value, frame))
+        if isinstance(value, Instance | Builtin | Family | str | list):
             fail(
                 "type-mismatch",
                 f"`{s.kind}` takes a tensor, found {describe(value)}",
                 s.value.span,
-                help="apply a layer to its input, and name the results of several one by one",
+                help="apply a layer to its input, and pick a member of a family",
             )
         if isinstance(value, Truth):
             value = self.elaborator.stored(value, name, s.span, frame, s.span)

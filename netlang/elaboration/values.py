@@ -97,10 +97,22 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Builtin:
+    """A function of the language as a value, `tanh`: an argument that is applied later."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Several:
     """What a layer with several results returns."""
 
     values: tuple[Value, ...]
+
+
+def single(value: Value) -> Value:
+    """What stands for a value where one is meant: of several results the first."""
+    return value.values[0] if isinstance(value, Several) else value
 
 
 @dataclass(frozen=True)
@@ -111,7 +123,7 @@ class Absent:
 
 
 Static = bool | int | float | str | Int | list  # type: ignore[type-arg]  # lists hold values
-Value = Tensor | Truth | Instance | Family | Several | Absent | Static
+Value = Tensor | Truth | Instance | Builtin | Family | Several | Absent | Static
 
 
 def node_tensor(node: Node, bound: Int | None = None, maker: str = "") -> Tensor:

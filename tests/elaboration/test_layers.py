@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netlang.graph.text import graph_text
-from tests.elaboration.nets import graph, net, place, values, wrong
+from tests.elaboration.nets import Array, graph, net, place, values, wrong
 
 Golden = Callable[[str, str], None]
 
@@ -149,7 +149,82 @@ def test_several_results() -> None:
     for name, expected in zip("abcdef", (x + 1, 2 * x, x, x - 1, x + 1, 2 * x), strict=True):
         np.testing.assert_allclose(found[name], expected)
     assert wrong(net("input x[4]", "a, b, c = x -> two", "output a", before=two)).code == "wrong-arity"
-    assert wrong(net("input x[4]", "a = x -> two -> relu", "output a", before=two)).code == "type-mismatch"
+
+
+def test_of_several_results_the_first_stands_for_all_where_one_is_meant() -> None:
+    two = "layer two(x[d]):\n    return x + 1, 2 * x\nlayer whole(x[d]):\n    return x -> two\n"
+    text = net(
+        "input x[4]",
+        "a = x -> two -> relu",
+        "b = two(x)",
+        "c = 2 * two(two(x))",
+        "d, e = x -> whole -> two",
+        "output a, b, c, d, e, x -> two",
+        "loss sum(two(x))",
+        before=two,
+    )
+    found = values(text, x=x)
+    expected = {"a": np.maximum(x + 1, 0), "b": x + 1, "c": 2 * (x + 2), "d": x + 2, "e": 2 * (x + 1), "two": x + 1}
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array)
+    assert found["sum"] == (x + 1).sum()
+
+
+# --- what an argument can be ---
+
+SHIFT = """
+layer shift(x[T, d], n, by[n]=0, f=tanh, first=ones):
+    param w[n, d] ~ first
+    y[t < T] = f(w @ x[t]) + by
+    return y
+initializer half(gain=1) = gain / 2
+fn square(x) = x^2
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("3", lambda w, b: np.tanh(w) + np.zeros(3)),
+        ("3, by=2", lambda w, b: np.tanh(w) + 2),
+        ("3, by=b", lambda w, b: np.tanh(w) + b),
+        ("3, by=2 * b", lambda w, b: np.tanh(w) + 2 * b),
+        ("3, f=exp", lambda w, b: np.exp(w)),
+        ("3, f=square", lambda w, b: w**2),
+        ("3, first=half", lambda w, b: np.tanh(w / 2)),
+        ("3, first=half(gain=4)", lambda w, b: np.tanh(2 * w)),
+        ("3, first=4", lambda w, b: np.tanh(4 * w)),
+    ],
+)
+def test_arguments_are_numbers_tensors_functions_and_initializers(
+    arguments: str, expected: Callable[[Array, Array], Array]
+) -> None:
+    rows, b = np.array([[0.1, 0.2], [0.3, -0.7]]), np.array([1.0, 2.0, 3.0])
+    ones = np.repeat(rows.sum(axis=1)[:, None], 3, axis=1)  # what weights of 1 give
+    text = net("input x[2, 2], b[3]", f"cell = shift({arguments})", "y = x -> cell", "output y", before=SHIFT)
+    np.testing.assert_allclose(values(text, x=rows, b=b)["y"], expected(ones, b))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("3, by=x", "shape-mismatch"),
+        ("3, by=zeros", "type-mismatch"),
+        ("3, f=zeros", "not-a-layer"),
+        ("3, f=dense(3)", "layer-in-equation"),
+        ("3, first=relu", "type-mismatch"),
+        ("3, first=tanh", "type-mismatch"),
+        ("by", "unknown-name"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments: str, code: str) -> None:
+    assert wrong(net("input x[2, 2]", f"y = x -> shift({arguments})", "output y", before=SHIFT)).code == code
+
+
+def test_functions_without_an_argument_and_initializers_are_no_tensors() -> None:
+    for line in ("y = tanh", "y = 2 * tanh", "y = zeros", "y = x -> zeros", "y = x * constant(3)"):
+        assert wrong(net("input x[2]", line, "output y")).code in ("type-mismatch", "unknown-name"), line
+    values(net("input x[2]", "f = tanh", "y = x -> f", "z = f(x)", "output y, z"), x=[1, 2])
 
 
 # --- for ---

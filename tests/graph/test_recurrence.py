@@ -191,3 +191,10 @@ net R(n=3):
         assert net.draw(view=view).startswith("digraph")
     assert "dL/dh[t, i] = 2 h[t, i] + Σ(i2 < 3) " in net.derive()  # the adjoint runs backwards in time
     assert "[t + 1, i2] U[i2, i]" in net.derive()
+
+
+def test_a_tensor_that_reads_only_itself_elementwise_is_derived() -> None:
+    net = netlang.loads(
+        "net R:\n    input x[6]\n    param w\n    c[t < 6] = tanh(w * (c[t-1] else 0)) + x[t]\n    loss l = sum(c)\n"
+    )
+    assert "dL/dc[t] = 1 + " in net.derive()

@@ -29,16 +29,23 @@ RESTS: tuple[tuple[int, ...], ...] = ((), (3,), (2, 3))
 REQUIRED: Mapping[str, str] = {
     "units": "3", "filters": "4", "channels": "4", "size": "3", "groups": "2", "std": "0.5", "words": "5", "n": "3",
     "heads": "2", "hidden": "3", "limit": "7", "t": "1", "causal": "true", "length": "4",
+    "outputs": "2", "forward": "lstm(3)", "backward": "gru(2)", "f": "dropout(0.2)",
 }  # fmt: skip
 """A value for each argument that has no default."""
 
-OPTIONS: Mapping[str, str] = {"stride": "2", "pad": "1", "dilation": "2", "groups": "2", "factor": "3", "pieces": "3"}
+OPTIONS: Mapping[str, str] = {
+    "stride": "2", "pad": "1", "dilation": "2", "groups": "2", "factor": "3", "pieces": "3",
+    "activation": "sigmoid", "readout": "tanh", "recurrent": "identity(gain=0.5)",
+}  # fmt: skip
 """Another value for options; a flag is tried the other way round without an entry."""
 TOGETHER: Mapping[str, str] = {"output_pad": "1", "length": "3", "drop": "0.4"}
 """Options that make sense, or are worth the time, only where the others are set too."""
 
 COMPOSED = {"transformer_encoder", "transformer_decoder"}
 """Large layers that only put others together: they are tried with their defaults and with all options, on one shape."""
+
+EXTENTS: Mapping[str, Mapping[str, int]] = {"mut1": {"d": 3}, "mut2": {"d": 3}}
+"""Extents that a definition asks for."""
 
 PROBABILITIES = {"binary_cross_entropy", "kl"}
 """Definitions whose arguments lie between 0 and 1; those of all others are normal."""
@@ -77,9 +84,13 @@ def samples(*kinds: str) -> Iterator[Sample]:
 
 
 def of(definition: Definition) -> Iterator[Sample]:
-    """The defaults on every choice of shapes, then each option, then all, on the shape with the most dimensions."""
-    tensors = [p for k, p in enumerate(definition.parameters) if _is_tensor(definition, k, p)]
-    options = [p for p in definition.parameters if p not in tensors]
+    """The defaults on every choice of shapes, then each option, then all, on the shape with the most dimensions.
+
+    Tensors that have a default are given in the last.
+    """
+    given = [p for k, p in enumerate(definition.parameters) if _is_tensor(definition, k, p)]
+    tensors = [p for p in given if p.default is None]
+    options = [p for p in definition.parameters if p not in given]
     required = {p.name: _required(definition, p) for p in options if p.default is None}
     composed = definition.name.id in COMPOSED
     choices = list(_shapes(tensors, definition.kind == "fn"))[: 1 if composed else None]
@@ -91,8 +102,10 @@ def of(definition: Definition) -> Iterator[Sample]:
         for name, value in changed.items():
             yield _sample(definition, tensors, required | {name: value}, extents, rest)
     together = {p.name: TOGETHER[p.name] for p in options if p.name in TOGETHER}
-    if changed:
-        yield _sample(definition, tensors, required | changed | together, extents, rest)
+    if changed or len(given) > len(tensors):
+        arguments = required | changed | together
+        extents = {**extents, **{name: int(value) for name, value in arguments.items() if value.isdecimal()}}
+        yield _sample(definition, given, arguments, extents, rest)
 
 
 def _is_tensor(definition: Definition, position: int, parameter: Parameter) -> bool:
@@ -130,6 +143,7 @@ def _sample(
     rest: tuple[int, ...],
 ) -> Sample:
     name = definition.name.id
+    extents = {**extents, **EXTENTS.get(name, {})}
     elementwise = definition.kind == "fn" and all(p.dims is None for p in tensors)
     shapes = {p.name: rest if elementwise else _shape(p, extents, rest) for p in tensors}
     counts = {p.name: p.type.count for p in tensors if p.type is not None}
@@ -137,7 +151,7 @@ def _sample(
     given = ", ".join(f"{k}={v}" for k, v in arguments.items())
     shown = ", ".join(f"{k}{list(v)}" for k, v in shapes.items())
     declared = [f"    input {k}{_dimensions(shape)}{_class(classes, k)}" for k, shape in shapes.items()]
-    first, *others = shapes
+    first, *others = (p.name if p.default is None else f"{p.name}={p.name}" for p in tensors)
     if definition.kind in ("loss", "metric"):
         applied = f"{name}({', '.join(shapes)}{', ' + given if given else ''})"
     else:

@@ -115,7 +115,7 @@ def test_every_definition_is_tested() -> None:
         "optimizer": OPTIMIZERS,
         "schedule": SCHEDULES,
         "penalty": PENALTIES,
-        "initializer": [*FIXED, *SPREADS, "orthogonal"],
+        "initializer": [*FIXED, *SPREADS, "orthogonal", "identity"],
     }
     for kind, known in tested.items():
         names = {d.name.id for d in standard_library() if d.kind == kind}
@@ -224,6 +224,11 @@ def test_orthogonal_has_orthonormal_rows_or_columns(shape: tuple[int, int]) -> N
     W = drawn("orthogonal(gain=2)", str(list(shape)))
     gram = W @ W.T if shape[0] <= shape[1] else W.T @ W
     np.testing.assert_allclose(gram, 4 * np.eye(min(shape)), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4), (4, 2)])
+def test_identity_has_ones_on_the_diagonal(shape: tuple[int, int]) -> None:
+    np.testing.assert_array_equal(drawn("identity(gain=0.5)", str(list(shape))), 0.5 * np.eye(*shape))
 
 
 def test_two_parameters_have_different_first_values() -> None:

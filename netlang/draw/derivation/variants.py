@@ -64,7 +64,7 @@ def valued(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph:
         if isinstance(node, Equation) and any(isinstance(e, Apply) for e in walk(node.body)):
-            operands = [Param(o, graph[o].shape, graph[o].dtype, Origin(None)) for o in node.operands]
+            operands = [Param(o, graph[o].shape, graph[o].dtype, Origin(None)) for o in node.operands if o != node.name]
             node = stabilize(Graph.build("", [*operands, node]))[node.name]
         nodes.append(node)
     return graph.evolve(nodes)
