@@ -13,6 +13,7 @@ from netlang.passes.hoist import hoist
 from netlang.passes.lift import lift
 from netlang.passes.objective import NAME, objective
 from netlang.passes.prune import prune
+from netlang.passes.recompute import recompute
 from netlang.passes.share import share
 from netlang.passes.simplify import simplify
 from netlang.passes.stabilize import stabilize
@@ -31,7 +32,13 @@ class Pass:
 
 # before anything is derived, and when everything is there; what joins the graph in between depends on its use
 PREPARE = (Pass("lift", lift, optional=False), Pass("stabilize", stabilize))
-FINISH = (Pass("simplify", simplify), Pass("hoist", hoist), Pass("share", share), Pass("prune", prune))
+FINISH = (
+    Pass("simplify", simplify),
+    Pass("hoist", hoist),
+    Pass("share", share),
+    Pass("prune", prune),
+    Pass("recompute", recompute),
+)
 
 OPTIONAL = tuple(step.name for step in (*PREPARE, *FINISH) if step.optional)
 
