@@ -32,6 +32,17 @@ def net(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--size",
+        metavar="NAME=N",
+        action="append",
+        default=[],
+        dest="sizes",
+        help="a size that is known at run time only, such as the length of a sequence: T=64 (repeatable)",
+    )
+
+
 def style(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",

@@ -1,4 +1,4 @@
-"""The values of `--set name=value`: JSON's numbers, booleans, texts and lists; a bare word is a text."""
+"""The values of `--set name=value`: JSON's numbers, booleans, texts and lists; a bare word is a text. And `--size`."""
 
 from __future__ import annotations
 
@@ -54,3 +54,19 @@ def _is_setting(value: object) -> bool:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no setting")
+
+
+def read_sizes(texts: Iterable[str]) -> dict[str, int]:
+    """The sizes of `--size name=n` by name. Raises `NetlangError` (`bad-setting-value`)."""
+    sizes: dict[str, int] = {}
+    for text in texts:
+        name, _, written = (part.strip() for part in text.partition("="))
+        if not _NAME.fullmatch(name) or not written.isascii() or not written.isdecimal() or not int(written):
+            fail(
+                "bad-setting-value",
+                f"`{text[:60]}` is not a name and a whole number from 1 up",
+                place="--size",
+                help="write `--size T=64`",
+            )
+        sizes[name] = int(written)
+    return sizes

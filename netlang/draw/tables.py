@@ -36,6 +36,8 @@ def cost_json(cost: Cost) -> dict[str, object]:
     if cost.backward_macs is not None:
         totals["backward_macs"] = cost.backward_macs
     totals |= {"activations": cost.activations, "activation_bytes": cost.activation_bytes}
+    if cost.sizes:
+        totals["sizes"] = dict(cost.sizes)
     return totals | {"layers": [_layer_json(layer) for layer in cost.layers]}
 
 
@@ -148,7 +150,11 @@ def _notes(cost: Cost) -> list[str]:
     if cost.backward_macs is not None:
         lines.append(f"backward     {_count(cost.backward_macs)} multiply-adds of contractions, for one example")
     memory = _memory(cost.activation_bytes)
-    return [*lines, f"activations  {_count(cost.activations)} ({memory} in float32), for one example"]
+    lines.append(f"activations  {_count(cost.activations)} ({memory} in float32), for one example")
+    if cost.sizes:
+        sizes = ", ".join(f"{name} = {value}" for name, value in cost.sizes.items())
+        lines.append(f"sizes        {sizes}: macs and activations are for these (`--size NAME=N` for others)")
+    return lines
 
 
 def _memory(size: int) -> str:

@@ -29,6 +29,7 @@ from netlang.graph.expression import (
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, is_nonnegative, product
 from netlang.graph.nodes import Equation, Node, Origin, Scope
+from netlang.graph.sizes import Requirement
 from netlang.graph.traversal import free_indices, fresh, parts, rewrite, walk
 
 LARGEST_EXPRESSION = 20_000
@@ -51,6 +52,7 @@ class Builder:
     updates: dict[str, str] = field(default_factory=dict)
     initial: dict[str, str] = field(default_factory=dict)
     scopes: list[Scope] = field(default_factory=list)
+    requirements: dict[Condition, Requirement] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)  # where the search for a name that is not taken goes on
     spent: int = 0  # uses of parts that have no node of their own, in the equation under construction
 
@@ -64,7 +66,12 @@ class Builder:
             updates=self.updates,
             initial=self.initial,
             scopes=tuple(self.scopes),
+            requirements=tuple(self.requirements.values()),
         )
+
+    def require(self, condition: Condition, message: str, span: Span) -> None:
+        """Note a condition on run-time sizes."""
+        self.requirements.setdefault(condition, Requirement(condition, message, span))
 
     def add(self, node: Node) -> Node:
         assert node.name not in self.nodes, node.name

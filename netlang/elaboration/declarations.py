@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import fail
+from netlang.elaboration.evaluate import CONSTANTS
 from netlang.elaboration.frame import Frame
 from netlang.elaboration.values import (
     Absent,
@@ -14,8 +15,8 @@ from netlang.elaboration.values import (
     Value,
     node_tensor,
 )
-from netlang.graph.integer import Int
-from netlang.graph.nodes import Input, Node, Origin, Param, State
+from netlang.graph.integer import Int, size
+from netlang.graph.nodes import BATCH, Input, Node, Origin, Param, State
 from netlang.graph.text import shape_text
 from netlang.language import tree
 
@@ -53,6 +54,8 @@ class Declarations:
                 )
             if not holds:
                 return Absent(item.name)
+        if kind in ("input", "target"):
+            self.sizes(item, frame)
         shape = self.dims(item.dims or (), frame)
         if frame.kind == "optimizer":  # a state for each weight, in the shape of the weight
             weight = frame.names[frame.weight]
@@ -63,6 +66,21 @@ class Declarations:
         if kind in ("input", "target"):
             return self.given(kind, item, shape, frame, origin, maker)
         return self.made(kind, item, shape, frame, origin, maker)
+
+    def sizes(self, item: tree.Declared, frame: Frame) -> None:
+        """A name in the shape of an input that is nothing else becomes a run-time size."""
+        for dim in item.dims or ():
+            if (
+                isinstance(dim, tree.Name)
+                and dim.id != BATCH
+                and dim.id not in frame.names
+                and dim.id not in frame.later
+                and dim.id not in CONSTANTS
+                and "." not in dim.id
+                and frame.module.find("callable", dim.id) is None
+            ):
+                frame.names[dim.id] = size(dim.id)
+                frame.spans.setdefault(dim.id, dim.span)
 
     def given(
         self, kind: str, item: tree.Declared, shape: tuple[Int, ...], frame: Frame, origin: Origin, maker: str
@@ -95,6 +113,14 @@ class Declarations:
             )
         if kind == "noise":
             return self.noise(item, shape, frame, origin, maker)
+        for dim, extent in zip(item.dims or (), shape, strict=False):
+            if not extent.is_constant:
+                fail(
+                    "bad-extent",
+                    f"a `{kind}` has constant extents, found {extent}",
+                    dim.span,
+                    help="what is kept between calls cannot grow with the input: give a number",
+                )
         path = frame.parameter_path(item.name)
         if path in self.elaborator.builder.nodes:
             return self.shared(path, shape, item, maker)

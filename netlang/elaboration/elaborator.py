@@ -37,6 +37,7 @@ from netlang.graph.expression import ONE, ZERO, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
 from netlang.graph.nodes import Origin
+from netlang.graph.sizes import only_sizes
 from netlang.graph.traversal import substitute
 from netlang.language import tree
 
@@ -292,6 +293,9 @@ class Elaborator:
 
     def require(self, s: tree.Require, frame: Frame) -> None:
         holds = self.evaluate.complete(s.condition, frame)
+        if isinstance(holds, Truth) and not holds.shape and only_sizes(holds.element(())):
+            self.builder.require(holds.element(()), self.filled(s.message.value, frame), s.span)
+            return
         if not isinstance(holds, bool):
             fail(
                 "bad-value",

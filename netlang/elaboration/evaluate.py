@@ -38,10 +38,11 @@ from netlang.elaboration.values import (
     Value,
     node_tensor,
 )
-from netlang.graph.constructors import every, is_zero, mul, negate
+from netlang.graph.constructors import at_least_zero, every, is_zero, mul, negate
 from netlang.graph.expression import FALSE, TRUE, Const, Reduce
-from netlang.graph.integer import Int, index, integer, is_nonnegative
+from netlang.graph.integer import Int, index, integer
 from netlang.graph.nodes import Param, State
+from netlang.graph.sizes import only_sizes
 from netlang.graph.text import shape_text
 from netlang.language import tree
 
@@ -126,7 +127,10 @@ class Evaluator:
                 help="use `//` for a rounded quotient" if isinstance(value, float) else "give a whole number",
             )
         extent = integer(value)
-        if not is_nonnegative(extent - 1):
+        at_least_one = at_least_zero(extent - 1)
+        if at_least_one not in (TRUE, FALSE) and only_sizes(at_least_one):
+            self.elaborator.builder.require(at_least_one, f"{what}, {extent}, must be at least 1", e.span)
+        elif at_least_one != TRUE:
             fail(
                 "bad-extent",
                 f"{what} must be at least 1, found {extent}",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netlang.diagnostics import InternalError, fail
 from netlang.graph.nodes import Input, Node, Param, Scope, State
 from netlang.graph.recurrence import Component, components, flattened
+from netlang.graph.sizes import Requirement
 
 if TYPE_CHECKING:
     import networkx
@@ -45,7 +46,7 @@ class Graph:
 
     `nodes` keeps definition order. The root maps give node names: `outputs`, `losses`, `metrics` by the user's names;
     `updates` and `initial` by the name of the parameter or state; `gradients` by the name of the differentiated node.
-    `lifted` says that the batch dimension is explicit.
+    `requirements` must hold of the run-time sizes. `lifted` says that the batch dimension is explicit.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Graph:
     gradients: Mapping[str, str] = field(default_factory=_nothing)
     objectives: Mapping[str, str] = field(default_factory=_nothing)
     scopes: tuple[Scope, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
     lifted: bool = False
 
     @staticmethod

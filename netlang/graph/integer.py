@@ -327,9 +327,27 @@ def place_in(ranges: Sequence[tuple[str, Int]]) -> Int:
 
 def is_nonnegative(value: Int) -> bool:
     """True where `value >= 0` can be proved from every run-time size being at least 1."""
+    if any(isinstance(atom, Floor | Modulo) for monomial, _ in value.terms for atom in monomial):
+        value = _without_floors(value)
     if any(c < 0 for m, c in value.terms if m) or any(not isinstance(a, Size) for a in value.atoms()):
         return False
     return sum(c for _, c in value.terms) >= 0
+
+
+def _without_floors(value: Int) -> Int:
+    """A lower bound: floors and remainders alone in their terms make way for the least that they can be."""
+    least = ZERO
+    for monomial, c in value.terms:
+        atom = monomial[0] if len(monomial) == 1 else None
+        if isinstance(atom, Floor) and c > 0 and is_nonnegative(atom.value):
+            continue
+        if isinstance(atom, Floor) and c % atom.divisor == 0:
+            least += c // atom.divisor * (atom.value if c < 0 else atom.value - atom.divisor + 1)
+        elif isinstance(atom, Modulo):
+            least += min(0, c) * (atom.divisor - 1)
+        else:
+            least += Int({monomial: c})
+    return least
 
 
 def _rewrite_atom(atom: Atom, change: Callable[[Atom], Int | None]) -> Int:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import TypeGuard
 
-from netlang.diagnostics import fail
 from netlang.graph.constructors import conjuncts
 from netlang.graph.expression import Apply, Expr, IsZero, Read, Reduce, Select
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Modulo, Size
+from netlang.graph.integer import Int, Modulo
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope
+from netlang.graph.sizes import chosen_sizes, settled
 from netlang.graph.traversal import walk
 from netlang.passes.derive import PREFIX
 from netlang.passes.receptive import Fields, receptive_fields
@@ -40,7 +40,7 @@ class LayerCost:
     kind: str
     parent: str
     depth: int
-    output_shape: tuple[int, ...]
+    output_shape: tuple[int | str, ...]
     parameters: int
     macs: int
     backward_macs: int | None
@@ -56,11 +56,15 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The costs of a network's layers, in order of application; `states` counts the elements kept between calls."""
+    """The costs of a network's layers, in order of application; `states` counts the elements kept between calls.
+
+    `sizes` are the run-time sizes that the numbers are for.
+    """
 
     net: str
     layers: tuple[LayerCost, ...]
     states: int
+    sizes: Mapping[str, int]
 
     @property
     def parameters(self) -> int:
@@ -89,11 +93,11 @@ def cost(graph: Graph, derived: Graph | None = None, sizes: Mapping[str, int] | 
     """The costs of one example's inference.
 
     `graph` is the network of one example, as elaborated for inference; `derived`, the graph that holds its adjoints,
-    gives the multiply-adds of the backward pass. `sizes` gives run-time sizes other than the batch, which is 1. Raises
-    `NetlangError` (`size-unknown`) where one is missing.
+    gives the multiply-adds of the backward pass. `sizes` gives run-time sizes other than the batch; what it leaves out
+    is as small as the network allows. Raises `NetlangError` (`size-unknown`, `requirement`) for sizes that do not fit.
     """
-    known = {BATCH: 1, **(sizes or {})}
-    _check_sizes(graph, known)
+    chosen = chosen_sizes(graph, graph.requirements, sizes)
+    known = {BATCH: 1, **chosen}
     rows = _Rows(graph)
     needed = graph.ancestors([*graph.outputs.values(), *graph.losses.values()] or graph.nodes)
     counts = _counts(rows, needed, known)
@@ -116,7 +120,7 @@ def cost(graph: Graph, derived: Graph | None = None, sizes: Mapping[str, int] | 
                 kind=scope.kind,
                 parent=scope.parent,
                 depth=rows.depth(scope),
-                output_shape=() if output is None else tuple(extent.evaluate(known) for extent in output.shape),
+                output_shape=() if output is None else tuple(_extent(extent, sizes or {}) for extent in output.shape),
                 parameters=parameters or 0,
                 macs=macs or 0,
                 backward_macs=None if backward is None else backward.get(scope.name, 0),
@@ -125,7 +129,13 @@ def cost(graph: Graph, derived: Graph | None = None, sizes: Mapping[str, int] | 
                 shared=scope.owner if parameters is None and scope.owner in counts[0] else "",
             )
         )
-    return Cost(graph.name, tuple(layers), sum(elements(s, known) for s in graph.states))
+    return Cost(graph.name, tuple(layers), sum(elements(s, known) for s in graph.states), chosen)
+
+
+def _extent(extent: Int, sizes: Mapping[str, int]) -> int | str:
+    """An extent as a number, or as text where a size in it was not given."""
+    known = settled([extent], sizes)
+    return str(extent) if known is None else known[0]
 
 
 def _counts(rows: _Rows, needed: set[str], sizes: Mapping[str, int]) -> tuple[dict[str, int], ...]:
@@ -257,16 +267,3 @@ def _tally(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     for name, count in counts:
         total[name] = total.get(name, 0) + count
     return total
-
-
-def _check_sizes(graph: Graph, sizes: Mapping[str, int]) -> None:
-    for node in graph:
-        for extent in node.shape:
-            for atom in extent.atoms():
-                if isinstance(atom, Size) and atom.name not in sizes:
-                    fail(
-                        "size-unknown",
-                        f"`{node.name}` depends on the run-time size `{atom.name}`",
-                        node.origin.span,
-                        help=f"say for which `{atom.name}` the costs are meant",
-                    )

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from netlang.diagnostics import fail
 from netlang.graph.expression import Expr, Read
 from netlang.graph.graph import Graph, reached
 from netlang.graph.integer import Atom, Fetch, Int, fetch, size
-from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, Random, View, batch_index, binds_batch
+from netlang.graph.nodes import BATCH, Equation, Extern, Input, Node, Random, State, View, batch_index, binds_batch
 from netlang.graph.traversal import rewrite as rewrite_expression
 
 
@@ -20,27 +19,23 @@ def lift(graph: Graph) -> Graph:
     """The graph with the batch as the first dimension of every tensor that depends on the example.
 
     Inputs and targets, the draws made for each example, and everything computed from them depend on the example, up to
-    a reduction over the reserved index `batch`. Raises the diagnostic `batched-update` where the next value of a state
-    or a parameter depends on a single example.
+    a reduction over the reserved index `batch`. So does a state whose next value does: each example has its own.
     """
     if graph.lifted:
         return graph
     batched = _batched(graph)
-    for owner, name in graph.updates.items():
-        if name in batched:
-            fail(
-                "batched-update",
-                f"the next value of `{owner}` differs from example to example",
-                graph[name].origin.span,
-                help="reduce over the batch, as in `mean(batch) ...`",
-            )
     return graph.evolve([_lifted(node, batched) for node in graph], lifted=True)
 
 
 def _batched(graph: Graph) -> frozenset[str]:
     """Names of the nodes that depend on the example: the least set that holds the sources and is closed under use."""
-    sources = [node.name for node in graph if _is_source(node)]
-    return frozenset(reached(sources, lambda name: [u for u in graph.users[name] if not binds_batch(graph[u])]))
+    sources = {node.name for node in graph if _is_source(node)}
+    while True:
+        batched = reached(sources, lambda name: [u for u in graph.users[name] if not binds_batch(graph[u])])
+        carried = {owner for owner, name in graph.updates.items() if name in batched}
+        if carried <= sources:
+            return frozenset(batched)
+        sources |= carried
 
 
 def _is_source(node: Node) -> bool:
@@ -55,7 +50,7 @@ def _lifted(node: Node, batched: frozenset[str]) -> Node:
     shape = (size(BATCH), *node.shape)
     if isinstance(node, Equation):
         return replace(node, shape=shape, indices=(BATCH, *node.indices))
-    assert isinstance(node, Input | Random | View | Extern)
+    assert isinstance(node, Input | State | Random | View | Extern)
     return replace(node, shape=shape)
 
 

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from netlang.diagnostics import Diagnostic, NetlangError, fail, listing, nearest
+from netlang.graph.integer import Int, integer
+from netlang.graph.sizes import matches
 
 __all__ = ["Dataset", "Shape"]
 
 Array = NDArray[Any]
-Shape = tuple[int, ...]
+Shape = tuple[int | Int, ...]
 
 _CHUNK = 1 << 22  # elements looked at together, so that checks need little memory of their own
 
@@ -139,8 +141,8 @@ class Dataset(Mapping[str, Array]):
 
     def bind(
         self,
-        inputs: Sequence[tuple[str, Shape, DTypeLike] | tuple[str, Shape, DTypeLike, int | None]],
-        targets: Sequence[tuple[str, Shape, int | None]] = (),
+        inputs: Sequence[tuple[str, Shape, DTypeLike] | tuple[str, Shape, DTypeLike, int | Int | None]],
+        targets: Sequence[tuple[str, Shape, int | Int | None]] = (),
         *,
         dtype: DTypeLike = np.float32,
     ) -> Dataset:
@@ -148,7 +150,8 @@ class Dataset(Mapping[str, Array]):
 
         `inputs` are `(name, shape, dtype)`, or `(name, shape, dtype, classes)` for an input of class indices; `targets`
         are `(name, shape, classes)`, bound as integers where `classes` is a number and as `dtype` where it is None.
-        Integers keep the width they have, which is little for texts. Shapes are those of one example.
+        Integers keep the width they have, which is little for texts. Shapes are those of one example; they and
+        `classes` may hold run-time sizes, which the arrays decide.
 
         Arrays are found by name. If not all names are there, the source has roles and the network has one input and at
         most one target, then they are found by role. Arrays that the network does not name are left out. Values keep
@@ -161,7 +164,12 @@ class Dataset(Mapping[str, Array]):
         wanted = [_Slot(t[0], tuple(t[1]), np.dtype(t[2]), t[3] if len(t) == 4 else None) for t in inputs]
         wanted += [_Slot(name, tuple(shape), np.dtype(dtype), classes) for name, shape, classes in targets]
         sources = self._matched([slot.name for slot in wanted], len(inputs))
-        arrays = {slot.name: self._fit(source, slot) for slot, source in zip(wanted, sources, strict=True)}
+        sizes: dict[str, int] = {}
+        shaped = [self._shaped(source, slot, sizes) for slot, source in zip(wanted, sources, strict=True)]
+        arrays = {
+            slot.name: self._fit(source, array, slot, sizes)
+            for slot, source, array in zip(wanted, sources, shaped, strict=True)
+        }
         labels = {
             slot.name: self.labels[source]
             for slot, source in zip(wanted, sources, strict=True)
@@ -189,11 +197,10 @@ class Dataset(Mapping[str, Array]):
             help=nearest(missing[0], self.arrays) or f"name the arrays as the network does: {listing(names)}",
         )
 
-    def _fit(self, source: str, slot: _Slot) -> Array:
-        array = self._shaped(source, slot)
+    def _fit(self, source: str, array: Array, slot: _Slot, sizes: Mapping[str, int]) -> Array:
         if slot.classes is not None:
             whole = array if array.dtype.kind in "iu" else self._whole(source, array, np.dtype(np.int64))
-            self._check_labels(source, whole, slot.classes)
+            self._check_labels(source, whole, integer(slot.classes).evaluate(sizes))
             return whole
         if slot.dtype.kind in "iu":
             return self._whole(source, array, slot.dtype)
@@ -202,11 +209,19 @@ class Dataset(Mapping[str, Array]):
         self._check_finite(source, cast, array)
         return cast
 
-    def _shaped(self, source: str, slot: _Slot) -> Array:
+    def _shaped(self, source: str, slot: _Slot, sizes: dict[str, int]) -> Array:
         array = self.arrays[source]
-        given, declared = array.shape[1:], slot.shape
-        if given == declared:
+        given = array.shape[1:]
+        if matches([integer(n) for n in slot.shape], given, sizes):
             return array
+        declared = tuple(n for n in slot.shape if isinstance(n, int))
+        if len(declared) < len(slot.shape):
+            self._refuse(
+                "data-shape",
+                f"`{slot.name}` wants {_shape(slot.shape)} for each example, array `{source}` has {_shape(given)}",
+                notes=[f"so far `{name}` is {size}" for name, size in sizes.items()],
+                help="a size that is known at run time only is the same in all arrays",
+            )
         same_but_ones = [n for n in given if n != 1] == [n for n in declared if n != 1]
         flat = len(given) == 1 or len(declared) == 1
         if math.prod(given) == math.prod(declared) and (same_but_ones or flat):
@@ -287,7 +302,7 @@ class _Slot:
     name: str
     shape: Shape
     dtype: np.dtype[Any]
-    classes: int | None
+    classes: int | Int | None
 
 
 def _shape(shape: Shape) -> str:

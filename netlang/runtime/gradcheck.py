@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.runtime.inputs import example_shape
+from netlang.graph.sizes import chosen_sizes
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net
@@ -19,6 +19,7 @@ Array = npt.NDArray[Any]
 
 STEP = 1e-5  # of the differences; their error is of the fourth order in it
 FLOOR = 1e-2  # gradients smaller than this part of the tensor's largest are compared with that part
+LENGTH = 5  # of run-time sizes that are not given
 LEAST = 1e-4  # and never with less than this part of the loss, or of 1 if that is more: rounding hides the rest
 
 
@@ -37,16 +38,22 @@ class Checked:
 
 
 def gradcheck(
-    net: Net, *, batch: int = 3, samples: int = 20, inputs: Mapping[str, Array] | None = None
+    net: Net,
+    *,
+    batch: int = 3,
+    samples: int = 20,
+    inputs: Mapping[str, Array] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> list[Checked]:
     """Check the gradients by every parameter and every real input, `samples` random elements of each.
 
     The net must compute in float64. Its parameters are moved to a random point nearby, because first values are often
-    special (all zero), and are as before afterwards. Without `inputs` they are random too. Raises `NetlangError`
-    (`not-finite`) where the loss is not finite at that point.
+    special (all zero), and are as before afterwards. Without `inputs` they are random too, of the run-time `sizes` (5
+    where not given). Raises `NetlangError` (`not-finite`) where the loss is not finite at that point, `size-unknown`,
+    `requirement`.
     """
     random = np.random.default_rng(net.seed)
-    given = dict(inputs) if inputs is not None else _random_inputs(net, batch, random)
+    given = dict(inputs) if inputs is not None else _random_inputs(net, batch, random, sizes)
     kept = {name: value.copy() for name, value in net.params.items()}
     try:
         for name, value in kept.items():
@@ -107,12 +114,16 @@ def _difference(net: Net, given: Mapping[str, Array], place: Array, k: int, loss
     return float((8 * (right - left) - (far_right - far_left)) / (12 * step))
 
 
-def _random_inputs(net: Net, batch: int, random: np.random.Generator) -> dict[str, Array]:
+def _random_inputs(
+    net: Net, batch: int, random: np.random.Generator, sizes: Mapping[str, int] | None
+) -> dict[str, Array]:
+    graph = net.graph
+    known = chosen_sizes(graph, graph.requirements, sizes, least=LENGTH)
     given: dict[str, Array] = {}
     for node in (*net.inputs, *net.targets):
-        shape = (batch, *example_shape(node))
+        shape = (batch, *(extent.evaluate(known) for extent in node.shape))
         if node.classes is not None:
-            given[node.name] = random.integers(0, node.classes.constant, shape)
+            given[node.name] = random.integers(0, node.classes.evaluate(known), shape)
         elif node.role == "target":
             given[node.name] = random.uniform(0.05, 0.95, shape)  # also probabilities
         else:

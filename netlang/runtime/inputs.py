@@ -10,36 +10,20 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int
-from netlang.graph.nodes import Input
-from netlang.graph.text import shape_text
+from netlang.graph.nodes import BATCH, Input
+from netlang.graph.sizes import check, matches, run_time_sizes, written
 from netlang.targets.cpu.program import CpuProgram
 
 Array = npt.NDArray[Any]
 
 
-def example_shape(node: Input) -> tuple[int, ...]:
-    """The static shape of one example of an input."""
-    return tuple(_constant(n, node) for n in node.shape)
-
-
-def _constant(extent: Int, node: Input) -> int:
-    if not extent.is_constant:
-        fail(
-            "bad-extent",
-            f"`{node.name}` has the run-time shape {shape_text(node.shape)}",
-            help="nets with such inputs do not run yet",
-        )
-    return extent.constant
-
-
 def checked_inputs(
     net: str, graph: Graph, program: CpuProgram, given: Mapping[str, npt.ArrayLike], dtype: np.dtype[Any]
-) -> tuple[dict[str, Array], int, bool]:
-    """The arrays that a program reads, with the batch in front, the batch's size, and whether it was a single example.
+) -> tuple[dict[str, Array], dict[str, int], bool]:
+    """The arrays that a program reads, with the batch in front, the run-time sizes, and whether it is a single example.
 
     `graph` is the lifted graph of the program. Raises `NetlangError`: `input-missing`, `input-unknown`, `input-shape`,
-    `input-dtype`, `input-batch`, `input-label`, `input-not-finite` (labels and targets only).
+    `input-dtype`, `input-batch`, `input-label`, `input-not-finite` (labels and targets only), `requirement`.
     """
     declared = {n.name: n for n in graph if isinstance(n, Input) and n.role != "clock"}
     for name in given:
@@ -59,28 +43,59 @@ def checked_inputs(
     single = bool(arrays) and all(a.ndim == len(declared[n].shape) - 1 for n, a in arrays.items())
     if single:
         arrays = {name: a[None] for name, a in arrays.items()}
-    batch = 1
-    first = ""
+    sizes = _sizes(arrays, declared, single)
+    check(graph.requirements, sizes)
     for name, array in arrays.items():
-        node = declared[name]
-        shape = tuple(n.constant for n in node.shape[1:])
-        if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
-            found = list(array.shape[1:] if single else array.shape)
+        if (classes := declared[name].classes) is not None:
+            _check_labels(name, array, classes.evaluate(sizes))
+            arrays[name] = array.astype(np.int64, copy=False)
+    for size in program.program.sizes:
+        if size not in sizes:
+            absent = next(n for n in declared.values() if size in run_time_sizes([n]))
             fail(
-                "input-shape",
-                f"`{name}` takes {list(shape)} for each example, found an array of shape {found}",
-                help=f"give it the shape [batch{''.join(f', {n}' for n in shape)}]",
+                "input-missing",
+                f"`{net}` needs the {absent.role} `{absent.name}` here, which says how much `{size}` is",
+                help=f"give it: `{absent.name}=...`",
             )
-        if first and array.shape[0] != batch:
+    return {n: np.ascontiguousarray(a) for n, a in arrays.items() if n in read}, sizes, single
+
+
+def sizes_of(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
+    """The run-time sizes, the batch among them, that arrays known to fit a lifted graph's inputs say."""
+    sizes: dict[str, int] = {BATCH: len(next(iter(arrays.values())))}
+    for name, array in arrays.items():
+        if name in graph.nodes:
+            matches(graph[name].shape, array.shape, sizes)
+    return sizes
+
+
+def _sizes(arrays: Mapping[str, Array], declared: Mapping[str, Input], single: bool) -> dict[str, int]:
+    """The run-time sizes, the batch among them, that the shapes of the arrays say."""
+    sizes: dict[str, int] = {}
+    source: dict[str, str] = {}  # the input that said a size
+    for name, array in arrays.items():
+        extents = declared[name].shape[1:]
+        if array.ndim == len(extents) + 1 and not array.shape[0]:
+            fail("input-batch", "the batch is empty", help="give at least one example")
+        if sizes and array.ndim == len(extents) + 1 and array.shape[0] != sizes[BATCH]:
             fail(
                 "input-batch",
-                f"`{first}` has {batch} examples, `{name}` has {array.shape[0]}",
+                f"`{source[BATCH]}` has {sizes[BATCH]} examples, `{name}` has {array.shape[0]}",
                 help="give all inputs the same number",
             )
-        batch, first = array.shape[0], first or name
-    if batch == 0:
-        fail("input-batch", "the batch is empty", help="give at least one example")
-    return {n: np.ascontiguousarray(a) for n, a in arrays.items() if n in read}, batch, single
+        if not matches(extents, array.shape[1:], sizes):
+            found = list(array.shape[1:] if single else array.shape)
+            others = [(s, n) for s, n in source.items() if s != BATCH and s in run_time_sizes([declared[name]])]
+            fail(
+                "input-shape",
+                f"`{name}` takes {written(extents)} for each example, found an array of shape {found}",
+                notes=[f"`{other}` says that {size} is {sizes[size]}" for size, other in others],
+                help=f"give it the shape [batch{''.join(f', {n}' for n in extents)}]",
+            )
+        sizes.setdefault(BATCH, array.shape[0])
+        for size in sizes:
+            source.setdefault(size, name)
+    return sizes or {BATCH: 1}
 
 
 def _array(name: str, node: Input, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
@@ -95,21 +110,23 @@ def _array(name: str, node: Input, value: npt.ArrayLike, dtype: np.dtype[Any]) -
             help="convert it to floats or integers first",
         )
     if node.dtype == "int":
-        return _labels(name, node, array)
+        _check_whole(name, array)
+        return array
     out = array.astype(dtype, copy=False)
     if node.role == "target" and not np.isfinite(out).all():
         fail("input-not-finite", f"the target `{name}` holds {_bad(out)}", help="remove or repair such examples")
     return out
 
 
-def _labels(name: str, node: Input, array: Array) -> Array:
+def _check_whole(name: str, array: Array) -> None:
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             fail("input-not-finite", f"the labels `{name}` hold {_bad(array)}", help="remove or repair such examples")
         if not (array == np.floor(array)).all():
             fail("input-dtype", f"the labels `{name}` are not whole numbers", help="give class numbers from 0")
-    assert node.classes is not None
-    classes = node.classes.constant
+
+
+def _check_labels(name: str, array: Array, classes: int) -> None:
     least, largest = (int(np.min(array)), int(np.max(array))) if array.size else (0, 0)
     if least < 0 or largest >= classes:
         wrong = least if least < 0 else largest
@@ -119,7 +136,6 @@ def _labels(name: str, node: Input, array: Array) -> Array:
             f"`{name}` holds the label {wrong} at {place}, but has the classes 0 to {classes - 1}",
             help="number the classes from 0",
         )
-    return array.astype(np.int64, copy=False)
 
 
 def _bad(array: Array) -> str:

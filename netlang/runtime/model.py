@@ -68,15 +68,16 @@ class Model:
 
     @cached_property
     def forward_graph(self) -> Graph:
-        """The outputs (the losses, where there are none)."""
+        """The outputs (the losses, where there are none), and the states' next values."""
         graph = self.inference
-        return self.compiled(graph, PREPARE, tuple(graph.outputs.values()) or tuple(graph.losses.values()))
+        roots = tuple(graph.outputs.values()) or tuple(graph.losses.values())
+        return self.compiled(graph, PREPARE, (*roots, *graph.updates.values()))
 
     @cached_property
     def evaluation_graph(self) -> Graph:
         """Losses and metrics, each with one number for an example, in inference mode."""
         graph = self.inference
-        return self.compiled(graph, PREPARE, (*graph.losses.values(), *graph.metrics.values()))
+        return self.compiled(graph, PREPARE, (*graph.losses.values(), *graph.metrics.values(), *graph.updates.values()))
 
     @cached_property
     def updated_graph(self) -> Graph:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +42,7 @@ class Compiled:
     graph: Graph
     roots: Mapping[str, str]
     program: CpuProgram
+    carried: tuple[str, ...]  # states of which each example of the batch has its own
 
 
 class Net:
@@ -69,8 +72,9 @@ class Net:
         self.values = self._initial_values(
             model.initial_graph.initial
         )  # parameters and states by name, those of the optimizer included
+        self.carried: dict[str, Array] = {}  # the states of each example, [batch, ...], once a run has begun
         self.params = Values(self.values, [p.name for p in model.inference.params])
-        self.state = Values(self.values, [n for n in self.values if n not in self.params])
+        self.state = Values(ChainMap(self.carried, self.values), [n for n in self.values if n not in self.params])
         self._compiled: dict[object, Compiled] = {}
 
     def __copy__(self) -> Net:
@@ -78,6 +82,7 @@ class Net:
         other = Net(self.model, dtype=self.dtype, seed=self.seed)
         for name, value in self.values.items():
             other.values[name][...] = value
+        other.carried.update({name: value.copy() for name, value in self.carried.items()})
         for name in (
             "normalization",
             "vocabulary",
@@ -122,10 +127,29 @@ class Net:
 
     def begin(self) -> None:
         """Begin a training run from the present parameters: counters at zero, the optimizer without memory."""
+        self.reset()
         self.steps_done = self.epochs_done = 0
         self.history, self.best = History(), None
         for name, value in self._initial_values([n for n in self.values if ".optimizer." in n]).items():
             self.values[name][...] = value
+
+    def reset(self) -> None:
+        """Set the states that each example of a batch has of its own back to their first values.
+
+        A run with a batch of any size may follow.
+        """
+        self.carried.clear()
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Runs inside begin with first values in the states of each example, and leave those outside alone."""
+        kept = dict(self.carried)
+        self.carried.clear()
+        try:
+            yield
+        finally:
+            self.carried.clear()
+            self.carried.update(kept)
 
     # --- what it computes ---
 
@@ -142,7 +166,10 @@ class Net:
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
-        """The outputs by name, in inference mode."""
+        """The outputs by name, in inference mode.
+
+        States whose updates are not conditional on `training` are updated; see `reset`.
+        """
         forward = self.compiled("forward")
         values, single = self._run(forward, inputs)
         return {
@@ -182,9 +209,9 @@ class Net:
     def step_losses(self, **inputs: npt.ArrayLike) -> dict[str, float]:
         """One training step; returns each objective by name."""
         step = self.compiled("step")
-        arrays, batch, _ = self._checked(step, inputs)
+        arrays, sizes, _ = self._checked(step, inputs)
         self.steps_done += 1  # inputs that do not fit are no step
-        values = self.run_checked(step, arrays, batch)
+        values = self.run_checked(step, arrays, sizes)
         return {name: float(values[node]) for name, node in step.roots.items()}
 
     def losses_and_metrics(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
@@ -197,21 +224,24 @@ class Net:
         """Train as the `train` section says; see `netlang.runtime.training.fit` for the options."""
         return fit(self, data, **options)
 
-    def evaluate(self, data: DataLike, *, batch: int = 256) -> dict[str, float]:
+    def evaluate(self, data: DataLike, *, batch: int | None = None) -> dict[str, float]:
         """Losses and metrics over a data set, by name, in inference mode; means over all examples."""
         return evaluate(self, data, batch=batch)
 
     # --- what it shows ---
 
-    def summary(self, format: str = "text") -> Any:
-        """The table of layers with shapes, parameters and multiply-adds; `format="json"` gives a dictionary."""
+    def summary(self, format: str = "text", sizes: Mapping[str, int] | None = None) -> Any:
+        """The table of layers with shapes, parameters and multiply-adds; `format="json"` gives a dictionary.
+
+        `sizes` are the run-time sizes to count for, `{"T": 64}`.
+        """
         from netlang.draw.tables import cost_json, cost_table
         from netlang.passes.cost import Cost, cost
 
         forms: dict[str, Callable[[Cost], Any]] = {"text": cost_table, "json": cost_json}
         if format not in forms:
             fail("unknown-format", f"there is no format `{format}` of a summary", help=f"there are {listing(forms)}")
-        return forms[format](cost(self.graph))
+        return forms[format](cost(self.graph, sizes=sizes))
 
     def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers") -> str:
         """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot)."""
@@ -248,35 +278,52 @@ class Net:
             # the roots are those of the graph that is compiled: equal nodes are one there
             if use == "forward":
                 graph = self.model.forward_graph
-                self._compiled[use] = self._compile(graph, graph.outputs or graph.losses)
+                self._compiled[use] = self._compile(graph, graph.outputs or graph.losses, graph.updates)
             elif use == "evaluate":
                 graph = self.model.evaluation_graph
-                self._compiled[use] = self._compile(graph, {**graph.losses, **graph.metrics})
+                self._compiled[use] = self._compile(graph, {**graph.losses, **graph.metrics}, graph.updates)
             else:
                 graph = self.model.step_graph
                 self._compiled[use] = self._compile(graph, graph.objectives, graph.updates)
         return self._compiled[use]
 
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
-        return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype))
+        carried = tuple(s.name for s in graph.states if is_batched(s))
+        return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype), carried)
 
     def _run(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], bool]:
         """The value of each root by its node, and whether the inputs are a single example."""
-        arrays, batch, single = self._checked(compiled, inputs)
-        return self.run_checked(compiled, arrays, batch), single
+        arrays, sizes, single = self._checked(compiled, inputs)
+        return self.run_checked(compiled, arrays, sizes), single
 
     def _checked(
         self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]
-    ) -> tuple[Mapping[str, Array], int, bool]:
-        """The inputs as the program reads them, the size of the batch, and whether they are a single example."""
-        arrays, batch, single = checked_inputs(self.name, compiled.graph, compiled.program, inputs, self.dtype)
-        return self.normalization.apply(arrays), batch, single
+    ) -> tuple[Mapping[str, Array], Mapping[str, int], bool]:
+        """The inputs as the program reads them, the run-time sizes, and whether they are a single example."""
+        arrays, sizes, single = checked_inputs(self.name, compiled.graph, compiled.program, inputs, self.dtype)
+        self._carry(compiled, sizes[BATCH])
+        return self.normalization.apply(arrays), sizes, single
 
-    def run_checked(self, compiled: Compiled, arrays: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    def _carry(self, compiled: Compiled, batch: int) -> None:
+        """Give each example its states, where a run begins."""
+        for name in compiled.carried:
+            if name not in self.carried:
+                self.carried[name] = np.repeat(self.values[name][None], batch, axis=0)
+            elif len(self.carried[name]) != batch:
+                fail(
+                    "state-batch",
+                    f"`{name}` is carried for {len(self.carried[name])} examples, and the batch has {batch}",
+                    help="`net.reset()` begins anew; else give the next part of the same examples",
+                )
+
+    def run_checked(
+        self, compiled: Compiled, arrays: Mapping[str, Array], sizes: Mapping[str, int]
+    ) -> dict[str, Array]:
         """Run on arrays that are known to fit."""
         program, graph = compiled.program, compiled.graph
         keys = {n: derive_key(self.seed, self.steps_done, _stream(graph[n])) for n in program.program.keys}
-        return program.run(self.bound(arrays), {BATCH: batch}, keys)
+        self._carry(compiled, sizes[BATCH])
+        return program.run(self.bound(arrays), sizes, keys)
 
     def bound(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The arrays with the values of parameters and states, and what the clock of the training loop says."""
@@ -286,7 +333,8 @@ class Net:
             "clock.steps": self.total_steps,
             "clock.epochs": self.total_epochs,
         }
-        return {**self.values, **{name: np.array(value, self.dtype) for name, value in clock.items()}, **arrays}
+        numbers = {name: np.array(value, self.dtype) for name, value in clock.items()}
+        return {**self.values, **self.carried, **numbers, **arrays}
 
     def _initial_values(self, names: Iterable[str]) -> dict[str, Array]:
         """First values of the named parameters and states, from the seed."""
@@ -313,7 +361,7 @@ def _stream(node: Node) -> str:
 class Values(MutableMapping[str, Array]):
     """Parameters or states by name; the arrays are those of the net, so changing one in place changes the net."""
 
-    def __init__(self, values: dict[str, Array], names: Sequence[str]) -> None:
+    def __init__(self, values: MutableMapping[str, Array], names: Sequence[str]) -> None:
         self._values, self._names = values, dict.fromkeys(names)
 
     def __getitem__(self, name: str) -> Array:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.graph.nodes import BATCH, Input
-from netlang.runtime.data import Dataset
-from netlang.runtime.inputs import example_shape
-from netlang.runtime.preprocess import Minibatches, Normalization, Split, widened
+from netlang.graph.nodes import BATCH, Input, is_batched
+from netlang.runtime.data import Dataset, Shape
+from netlang.runtime.inputs import sizes_of
+from netlang.runtime.preprocess import Minibatches, Normalization, Split
 from netlang.runtime.sources import DataLike, open_data, open_texts, parse_columns
 from netlang.runtime.sources.table import Columns
 from netlang.runtime.texts import Reading
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from netlang.runtime.net import Net
 
 Array = npt.NDArray[Any]
+
+
+EVALUATED = 256  # examples in a minibatch of an evaluation
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,14 @@ def fit(
     return _Run(net, training, held, plan).history()
 
 
-def evaluate(net: Net, data: DataLike, *, batch: int = 256, columns: Columns | None = None) -> dict[str, float]:
-    """Means of losses and metrics over a data set, in inference mode."""
-    _require_whole("batch", batch, least=1)
+def evaluate(net: Net, data: DataLike, *, batch: int | None = None, columns: Columns | None = None) -> dict[str, float]:
+    """Means of losses and metrics over a data set, in inference mode.
+
+    States of each example begin with their first values, are carried from minibatch to minibatch (a text is read as
+    `batch` streams, by default as many as the `train` section says), and are as before afterwards.
+    """
+    if batch is not None:
+        _require_whole("batch", batch, least=1)
     return _evaluate(net, read(net, data, columns=columns), batch)
 
 
@@ -171,13 +179,14 @@ def read(
 
 def bind(net: Net, data: Dataset, *, targets: bool = True) -> Dataset:
     """The data under the names and in the shapes of the net's inputs, and targets where these are wanted."""
-    inputs = [(n.name, example_shape(n), np.int64 if n.dtype == "int" else net.dtype, _classes(n)) for n in net.inputs]
-    wanted = [(n.name, example_shape(n), _classes(n)) for n in net.targets] if targets else []
+    inputs = [(n.name, _shape(n), np.int64 if n.dtype == "int" else net.dtype, n.classes) for n in net.inputs]
+    wanted = [(n.name, _shape(n), n.classes) for n in net.targets] if targets else []
     return data.bind(inputs, wanted, dtype=net.dtype)
 
 
-def _classes(node: Input) -> int | None:
-    return None if node.classes is None else node.classes.constant
+def _shape(node: Input) -> Shape:
+    """The shape of an example, numbers where they are known."""
+    return tuple(extent.constant if extent.is_constant else extent for extent in node.shape)
 
 
 def examples_of(
@@ -216,7 +225,15 @@ class _Run:
         self.training = net.normalization.apply(training)
         self.examples = training.examples
         self.held = held
-        self.minibatches = Minibatches(plan.batch, net.seed, plan.shuffle)
+        carried = [s.name for s in net.model.step_graph.states if is_batched(s)]
+        self.minibatches = Minibatches(plan.batch, net.seed, plan.shuffle, bool(carried) and training.ordered)
+        if carried and plan.shuffle and not training.ordered:
+            fail(
+                "carried-shuffled",
+                f"`{carried[0]}` is carried from minibatch to minibatch, but shuffled ones do not continue each other",
+                net.model.require_recipe().span,
+                help="write `shuffle false` in the `train` section, with data in the order of the sequences",
+            )
         net.total_epochs = plan.epochs
         net.total_steps = max(1, plan.epochs * self.minibatches.count(self.examples))
         self.good = Snapshot.of(net)
@@ -251,28 +268,32 @@ class _Run:
     def epoch(self) -> Epoch:
         net = self.net
         step = net.compiled("step")
-        total = 0.0
+        net.reset()
+        total, seen = 0.0, 0
         with _bar(self.plan.progress, self.minibatches.count(self.examples), net.epochs_done, self.plan.epochs) as bar:
             for arrays in self.minibatches.over(self.training, net.epochs_done):
-                size = len(next(iter(arrays.values())))
+                sizes = sizes_of(step.graph, arrays)
+                size = sizes[BATCH]
                 net.steps_done += 1
-                values = net.run_checked(step, arrays, size)
+                values = net.run_checked(step, arrays, sizes)
                 objective = float(sum(values[node] for node in step.roots.values()))
                 if not np.isfinite(objective):
                     self.not_finite(f"the objective of `{net.name}` is {objective}")
                 total += objective * size
+                seen += size
                 bar.update(1)
                 bar.set_postfix_str(f"objective {objective:.4f}", refresh=False)
         if not all(np.isfinite(value).all() for value in net.params.values()):  # by the last update: no loss has met it
             self.not_finite(f"the parameters of `{net.name}` are not finite")
         net.epochs_done += 1
-        validation = {} if self.held is None else _evaluate(net, self.held, 256)
-        return Epoch(net.epochs_done, total / self.examples, validation)
+        validation = {} if self.held is None else _evaluate(net, self.held)
+        return Epoch(net.epochs_done, total / seen, validation)
 
     def not_finite(self, what: str) -> NoReturn:
         """Undo the epoch, run it again up to the step that failed, and say which tensor is the first not finite."""
         net, failed = self.net, self.net.steps_done
         self.good.restore(net)
+        net.reset()
         step = net.compiled("step")
         culprit = ""
         for arrays in self.minibatches.over(self.training, net.epochs_done):
@@ -280,7 +301,7 @@ class _Run:
             if net.steps_done == failed:
                 culprit = self.culprit(arrays)
                 break
-            net.run_checked(step, arrays, len(next(iter(arrays.values()))))
+            net.run_checked(step, arrays, sizes_of(step.graph, arrays))
         self.good.restore(net)
         kept = f"the net has the values of the end of epoch {net.epochs_done}"
         fail(
@@ -300,7 +321,7 @@ class _Run:
             values = evaluate_reference(
                 graph,
                 given,
-                {BATCH: len(next(iter(arrays.values())))},
+                sizes_of(graph, arrays),
                 seed=net.seed,
                 step=net.steps_done,
                 dtype=net.dtype,
@@ -334,7 +355,7 @@ class Snapshot:
         net.steps_done, net.epochs_done = self.steps, self.epochs
 
 
-def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
+def _evaluate(net: Net, data: Dataset, batch: int | None = None) -> dict[str, float]:
     evaluation = net.compiled("evaluate")
     if not evaluation.roots:
         fail(
@@ -345,15 +366,21 @@ def _evaluate(net: Net, data: Dataset, batch: int) -> dict[str, float]:
         )
     read = {b.name for b in evaluation.program.program.of_kind("input")}
     arrays = net.normalization.apply(data)
-    totals = dict.fromkeys(evaluation.roots, 0.0)
-    for start in range(0, data.examples, batch):
-        part = {n: np.ascontiguousarray(widened(a[start : start + batch])) for n, a in arrays.items() if n in read}
-        size = min(batch, data.examples - start)
-        values = net.run_checked(evaluation, part, size)
-        for name, node in evaluation.roots.items():
-            value = values[node].astype(np.float64)
-            totals[name] += float(value.sum()) if value.ndim else float(value) * size
-    return {name: total / data.examples for name, total in totals.items()}
+    carried = bool(evaluation.carried)
+    if batch is None:
+        batch = net.model.recipe.batch if carried and net.model.recipe is not None else EVALUATED
+    minibatches = Minibatches(batch, shuffle=False, continued=carried and data.ordered)
+    totals, seen = dict.fromkeys(evaluation.roots, 0.0), 0
+    with net.apart():
+        for part in minibatches.over(arrays, 0):
+            sizes = sizes_of(evaluation.graph, part)
+            size = sizes[BATCH]
+            values = net.run_checked(evaluation, {n: a for n, a in part.items() if n in read}, sizes)
+            seen += size
+            for name, node in evaluation.roots.items():
+                value = values[node].astype(np.float64)
+                totals[name] += float(value.sum()) if value.ndim else float(value) * size
+    return {name: total / seen for name, total in totals.items()}
 
 
 def _bar(shown: bool, steps: int, epoch: int, epochs: int) -> Any:

@@ -33,6 +33,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "examples").symlink_to(EXAMPLES)
     (tmp_path / "model.net").write_text("net A:\n    input x[3]\n    output x\n")
     (tmp_path / "two_nets.net").write_text("net A:\n    input x\n    output x\nnet B:\n    input x\n    output x\n")
+    (tmp_path / "running.net").write_text(
+        "net A:\n    input x\n    param w ~ ones\n    state s ~ zeros\n    s <- s + w*x\n    output s\n    loss s^2\n\n"
+        "train A:\n    optimizer sgd(lr=0.1)\n"
+    )
     (tmp_path / "blocks.net").write_text("fn f(x) = x\n")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     (tmp_path / "README.md").write_text("# a text\n")

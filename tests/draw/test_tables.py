@@ -53,7 +53,7 @@ def test_a_table_fits_a_terminal_whatever_the_names_and_numbers() -> None:
         activations=10**9,
         receptive_field={},
     )
-    table = cost_table(Cost("net", (row, row), 12))
+    table = cost_table(Cost("net", (row, row), 12, {}))
     assert max(map(len, table.splitlines())) <= WIDTH
     assert table.isascii()
     assert "10,000.0M" in table

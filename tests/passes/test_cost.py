@@ -215,8 +215,11 @@ def test_run_time_sizes() -> None:
     graph = Graph.build("net", nodes, outputs={"y": "y"})
     costs = cost(graph, sizes={"T": 5})
     assert (costs.macs, costs.activations, costs.states) == (15, 5, 7)
+    assert costs.layers[0].output_shape == (5,)
+    least = cost(graph)
+    assert (least.macs, least.sizes, least.layers[0].output_shape) == (3, {"T": 1}, ("T",))
     with pytest.raises(NetlangError) as caught:
-        cost(graph)
+        cost(graph, sizes={"L": 5})
     assert caught.value.diagnostics[0].code == "size-unknown"
 
 

@@ -8,7 +8,7 @@ import pytest
 from netlang.diagnostics import NetlangError
 from netlang.graph.constructors import mul, power, read, sub, whole
 from netlang.graph.integer import fetch, integer, size
-from netlang.graph.nodes import BATCH, Equation, Random, State
+from netlang.graph.nodes import BATCH, Equation, Random, State, is_batched
 from netlang.graph.verify import verify
 from netlang.passes.lift import lift
 from netlang.passes.objective import objective
@@ -60,9 +60,11 @@ def test_draws_for_each_example_are_batched():
     assert (len(g["once"].shape), len(g["each"].shape)) == (1, 2)
 
 
-def test_an_update_by_a_single_example_is_an_error():
-    with pytest.raises(NetlangError, match="batched-update"):
-        lift(graph(*nodes(), updates={"mu": "y"}))
+def test_a_state_whose_update_is_of_one_example_has_a_value_for_each():
+    g = lift(graph(*nodes(), updates={"mu": "y"}))
+    assert is_batched(g["mu"])
+    assert is_batched(g["y"])
+    assert not is_batched(lift(graph(*nodes()))["mu"])
 
 
 def test_objectives_by_group_and_penalties():

@@ -7,11 +7,13 @@ import json
 
 from netlang.cli import options as take
 from netlang.cli.opening import open_net
+from netlang.cli.settings import read_sizes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     take.file(parser)
     take.net(parser)
+    take.sizes(parser)
     take.style(parser)
     take.seed(parser)
     parser.add_argument("--batch", metavar="N", type=take.positive, default=3, help="examples (default: 3)")
@@ -26,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
     options.dtype = "float64"
     net = open_net(options)
-    results = gradcheck(net, batch=options.batch, samples=options.samples)
+    results = gradcheck(net, batch=options.batch, samples=options.samples, sizes=read_sizes(options.sizes))
     failed = [r for r in results if not r.error <= options.tolerance]
     if options.style == "json":
         rows = [{"name": r.name, "error": r.error, "checked": r.checked, "kinks": r.kinks} for r in results]

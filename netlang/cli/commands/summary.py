@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netlang.cli import options as take
 from netlang.cli.opening import ARTIFACT, open_model, open_net
+from netlang.cli.settings import read_sizes
 
 if TYPE_CHECKING:
     from netlang.graph.graph import Graph
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     take.file(parser)
     take.net(parser)
+    take.sizes(parser)
     take.style(parser)
     parser.add_argument("--backward", action="store_true", help="count the multiply-adds of the backward pass too")
 
@@ -26,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
 
     net = open_net(options) if options.file.endswith(ARTIFACT) else None
     graph = (net.model if net is not None else open_model(options)).inference
-    counted = cost(graph, _derived(graph) if options.backward else None)
+    counted = cost(graph, _derived(graph) if options.backward else None, read_sizes(options.sizes))
     vocabulary = net.vocabulary if net is not None else None
     if options.style == "json":
         known = {} if vocabulary is None else {"vocabulary": {"unit": vocabulary.unit, "symbols": len(vocabulary)}}

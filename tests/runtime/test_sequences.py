@@ -1,0 +1,222 @@
+"""Run-time sizes and states that are carried for each example of a batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netlang
+from netlang.diagnostics import NetlangError
+from netlang.runtime.data import Dataset
+from netlang.runtime.gradcheck import gradcheck
+from netlang.runtime.net import Net
+
+TAGGER = """
+net Tagger(n=5, classes=3):
+    input x[T, 4]
+    target y[T]: class(classes)
+    scores = x -> lstm(n) -> dense(classes)
+    output scores
+    loss mean(t) cross_entropy(scores[t], y[t])
+
+train Tagger:
+    optimizer adam(lr=0.05)
+    batch 4
+"""
+
+LAST = """
+net Last(n=5):
+    input x[T, 4], length: class(T + 1)
+    param W[n, 4] ~ xavier, U[n, n] ~ orthogonal
+    h[t < T] = tanh(U @ (h[t-1] else 0) + W @ x[t])
+    output (h[length - 1] else 0)
+"""
+
+STREAM = """
+net Stream(n=5):
+    input x[T, 4]
+    target y[T, n]
+    state before[n] ~ ones
+    param W[n, 4] ~ xavier, U[n, n] ~ orthogonal
+    h[t < T] = tanh(U @ (h[t-1] else before) + W @ x[t])
+    before <- h[T-1]
+    output h
+    loss mean(t, k) (h[t, k] - y[t, k])^2
+
+train Stream:
+    optimizer sgd(lr=0.1)
+    batch 4
+    shuffle false
+"""
+
+Load = Callable[[str], Net]
+random = np.random.default_rng(7)
+x = random.standard_normal((4, 9, 4))
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def load(text: str) -> Net:
+        path = tmp_path / "a.net"
+        path.write_text(text)
+        return netlang.load(path, dtype="float64")
+
+    return load
+
+
+def test_any_length_is_computed_by_one_program(load: Load) -> None:
+    net = load(TAGGER)
+    whole = net(x)
+    assert whole.shape == (4, 9, 3)
+    program = net.program()
+    for length in (1, 2, 5, 9):
+        np.testing.assert_allclose(net(x[:, :length]), whole[:, :length], rtol=1e-12)
+    assert net.program() is program
+    assert net(x[0]).shape == (9, 3)
+
+
+def test_gradients_for_any_length(load: Load) -> None:
+    net = load(TAGGER)
+    for length in (1, 2, 6):
+        assert all(c.error < 1e-6 for c in gradcheck(net, sizes={"T": length}))
+
+
+def test_training_on_sequences(load: Load) -> None:
+    net = load(TAGGER)
+    data = {"x": x, "y": (x[..., 0] > 0).astype(int)}
+    before = net.evaluate(data)["loss"]
+    net.fit(data, epochs=60)
+    assert net.evaluate(data)["loss"] < before / 2
+
+
+def test_the_arrays_of_a_call_agree_on_a_size(load: Load) -> None:
+    net = load(TAGGER)
+    with pytest.raises(NetlangError, match=r"`y` takes \[T\].*\n.*`x` says that T is 9"):
+        net.step(x=x, y=np.zeros((4, 8), int))
+    with pytest.raises(NetlangError, match="input-shape"):
+        net(x[:, :0])
+    with pytest.raises(NetlangError, match="data-shape"):
+        net.fit({"x": x, "y": np.zeros((4, 8), int)})
+
+
+def test_a_size_that_no_array_says(load: Load) -> None:
+    net = load("net A:\n    input x, z[T]\n    output sum(t < T) x*t\n")
+    with pytest.raises(NetlangError, match="says how much `T` is"):
+        net.forward(x=1)
+    assert net.forward(x=2, z=[0, 0, 0]) == {"output": 6}
+
+
+def test_padding_changes_nothing(load: Load) -> None:
+    net = load(LAST)
+    lengths = np.array([9, 4, 1, 0])
+    found = net(x, lengths)
+    for k, length in enumerate(lengths):
+        alone = net(x[k, :length], length) if length else np.zeros(5)
+        np.testing.assert_allclose(found[k], alone, rtol=1e-12)
+    np.testing.assert_array_equal(net(x + 1000 * (np.arange(9)[:, None] >= lengths[:, None, None]), lengths), found)
+    with pytest.raises(NetlangError, match="input-label"):
+        net(x, lengths + 1)
+
+
+def test_extents_that_may_be_too_small_are_checked_at_the_call(load: Load) -> None:
+    net = load("net A:\n    input x[T]\n    y[t < T - 2] = x[t] + x[t+2]\n    output y\n")
+    np.testing.assert_array_equal(net([1, 2, 3, 4]), [4, 6])
+    with pytest.raises(NetlangError, match=r"requirement.*at least 1; here T = 2"):
+        net([1, 2])
+    assert net.summary(format="json")["sizes"] == {"T": 3}
+    net = load("net A:\n    input image[1, h, w]\n    output image -> conv(2, 3, stride=2)\n")
+    assert net(np.ones((1, 8, 5))).shape == (2, 3, 2)
+    with pytest.raises(NetlangError, match="does not fit"):
+        net(np.ones((1, 8, 2)))
+
+
+@pytest.mark.parametrize("line", ["param W[T]", "state s[T] ~ zeros"])
+def test_what_is_kept_has_constant_extents(load: Load, line: str) -> None:
+    with pytest.raises(NetlangError, match="constant extents"):
+        load(f"net A:\n    input x[T]\n    {line}\n    output x\n")
+
+
+def test_a_size_is_no_batch(load: Load) -> None:
+    with pytest.raises(NetlangError):
+        load("net A:\n    input x[batch]\n    output x\n")
+
+
+# --- carried states ---------------------------------------------------------------------------------------------------
+
+
+def test_parts_of_a_sequence_give_what_the_whole_gives(load: Load) -> None:
+    net = load(STREAM)
+    whole = net(x)
+    np.testing.assert_array_equal(net.state["before"], whole[:, -1])
+    for cut in (1, 4, 8):
+        net.reset()
+        parts = [net(x[:, :cut]), net(x[:, cut:])]
+        np.testing.assert_allclose(np.concatenate(parts, 1), whole, rtol=1e-12)
+
+
+def test_a_batch_of_another_size_is_no_continuation(load: Load) -> None:
+    net = load(STREAM)
+    net(x)
+    with pytest.raises(NetlangError, match="state-batch"):
+        net(x[:2])
+    net.reset()
+    net(x[:2])
+    net.reset()
+    assert net(x[0]).shape == (9, 5)
+
+
+def test_truncated_training(load: Load) -> None:
+    """Steps on windows are steps of plain nets that get the last state of the window before."""
+    net = load(STREAM)
+    plain = load(STREAM.replace("state before[n] ~ ones", "input before[n]").replace("    before <- h[T-1]\n", ""))
+    y = random.standard_normal((4, 9, 5))
+    before = np.ones((4, 5))
+    for start in (0, 3, 6):
+        part = {"x": x[:, start : start + 3], "y": y[:, start : start + 3]}
+        hidden = plain.forward(x=part["x"], before=before)["h"]
+        losses = [net.step(**part), plain.step(before=before, **part)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+        before = hidden[:, -1]
+        np.testing.assert_allclose(net.state["before"], before, rtol=1e-12)
+    for name in net.params:
+        np.testing.assert_allclose(net.params[name], plain.params[name], rtol=1e-12)
+
+
+def test_fit_carries_within_an_epoch_and_validation_apart(load: Load) -> None:
+    windows = {"x": x.reshape(4, 3, 3, 4).swapaxes(0, 1).reshape(12, 3, 4), "y": np.zeros((12, 3, 5))}
+    net, other = load(STREAM), load(STREAM)
+    net.fit(windows, epochs=2, validation=windows)
+    for _ in range(2):
+        other.reset()
+        for start in (0, 4, 8):
+            other.step(**{name: array[start : start + 4] for name, array in windows.items()})
+    for name in net.params:
+        np.testing.assert_array_equal(net.params[name], other.params[name])
+    np.testing.assert_array_equal(net.state["before"], other.state["before"])
+    with pytest.raises(NetlangError, match="carried-shuffled"):
+        load(STREAM.replace("    shuffle false\n", "")).fit(windows)
+
+
+def test_a_text_is_read_in_streams(load: Load) -> None:
+    """Minibatches continue each other, though the section shuffles by default; the end that fills no window is left."""
+    net = load(
+        "net Letters(n=4):\n    input text[T]: class(3)\n    target next[T]: class(3)\n    state before[n] ~ zeros\n"
+        "    x = text -> embedding(n)\n    param U[n, n] ~ orthogonal\n"
+        "    h[t < T] = tanh(U @ (h[t-1] else before) + x[t])\n    before <- h[T-1]\n    scores = h -> dense(3)\n"
+        "    output scores\n    loss mean(t) cross_entropy(scores[t], next[t])\n\n"
+        "train Letters:\n    optimizer sgd(lr=0.1)\n    batch 2\n"
+    )
+    symbols = random.integers(0, 3, 2 * 3 * 5 + 1)
+    ordered = Dataset({"text": symbols[:-1].reshape(6, 5), "next": symbols[1:].reshape(6, 5)}, ordered=True)
+    streams = {"text": symbols[:-1].reshape(2, 15), "next": symbols[1:].reshape(2, 15)}
+    assert net.evaluate(ordered)["loss"] == pytest.approx(net.evaluate(streams)["loss"], rel=1e-12)
+    other = copy.copy(net)
+    net.fit(ordered, epochs=1)
+    for k in range(3):
+        other.step(**{name: array[:, 5 * k : 5 * k + 5] for name, array in streams.items()})
+    for name in net.params:
+        np.testing.assert_array_equal(net.params[name], other.params[name])
