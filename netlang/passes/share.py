@@ -76,7 +76,9 @@ def _merge(graph: Graph) -> Graph:
             kept[node.name] = node
     if not renamed:
         return graph
-    return graph.evolve([kept[n.name] for n in graph if n.name in kept], **graph.renamed_roots(renamed))
+    # once more, because a node of a loop may read one that comes after it
+    nodes = [_renamed(kept[n.name], renamed) for n in graph if n.name in kept]
+    return graph.evolve(nodes, **graph.renamed_roots(renamed))
 
 
 def _renamed(node: Node, names: Mapping[str, str]) -> Node:

@@ -41,8 +41,8 @@ OPTIONS: Mapping[str, str] = {
 TOGETHER: Mapping[str, str] = {"output_pad": "1", "length": "3", "drop": "0.4"}
 """Options that make sense, or are worth the time, only where the others are set too."""
 
-COMPOSED = {"transformer_encoder", "transformer_decoder"}
-"""Large layers that only put others together: they are tried with their defaults and with all options, on one shape."""
+LARGE = {"transformer_encoder", "transformer_decoder", "attention_gru", "attention_lstm"}
+"""Layers that take long to compile: they are tried once, with all options."""
 
 EXTENTS: Mapping[str, Mapping[str, int]] = {"mut1": {"d": 3}, "mut2": {"d": 3}}
 """Extents that a definition asks for."""
@@ -92,13 +92,13 @@ def of(definition: Definition) -> Iterator[Sample]:
     tensors = [p for p in given if p.default is None]
     options = [p for p in definition.parameters if p not in given]
     required = {p.name: _required(definition, p) for p in options if p.default is None}
-    composed = definition.name.id in COMPOSED
-    choices = list(_shapes(tensors, definition.kind == "fn"))[: 1 if composed else None]
-    for extents, rest in choices:
+    large = definition.name.id in LARGE
+    choices = list(_shapes(tensors, definition.kind == "fn"))
+    for extents, rest in choices if not large else ():
         yield _sample(definition, tensors, required, extents, rest)
     changed = {p.name: value for p in options if (value := _other(p)) is not None}
     extents, rest = max(choices, key=lambda choice: len(choice[1]))
-    if len(changed) > 1 and not composed:
+    if len(changed) > 1 and not large:
         for name, value in changed.items():
             yield _sample(definition, tensors, required | {name: value}, extents, rest)
     together = {p.name: TOGETHER[p.name] for p in options if p.name in TOGETHER}
