@@ -15,17 +15,35 @@ from netlang.diagnostics import Diagnostic, InternalError, NetlangError
 
 if TYPE_CHECKING:
     from netlang.runtime.data import Dataset
+    from netlang.runtime.export import save_native
+    from netlang.runtime.native import NativeNet, load_native
     from netlang.runtime.net import Net
     from netlang.runtime.sources import open_data
     from netlang.runtime.training import History
 
-__all__ = ["Dataset", "Diagnostic", "History", "InternalError", "Net", "NetlangError", "load", "loads", "open_data"]
+__all__ = [
+    "Dataset",
+    "Diagnostic",
+    "History",
+    "InternalError",
+    "NativeNet",
+    "Net",
+    "NetlangError",
+    "load",
+    "load_native",
+    "loads",
+    "open_data",
+    "save_native",
+]
 
 _LAZY = {
     "Dataset": "netlang.runtime.data",
     "History": "netlang.runtime.training",
+    "NativeNet": "netlang.runtime.native",
     "Net": "netlang.runtime.net",
+    "load_native": "netlang.runtime.native",
     "open_data": "netlang.runtime.sources",
+    "save_native": "netlang.runtime.export",
 }
 
 

@@ -22,7 +22,8 @@ ELSEWHERE = {
     "artifact-version", "tensors-corrupt", "preprocess-corrupt", "file-too-large", "cache-unwritable", "no-graphviz",
     "drawing-failed", "out-of-memory", "array-missing", "array-label", "size-unknown", "missing-dependency",
     "extern-not-compiled", "file-error", "changed-since-checkpoint", "not-finite", "cannot-write",
-    "no-window",
+    "no-window", "unknown-system", "no-linker", "link-failed", "native-version", "native-damaged",
+    "native-other-machine", "native-not-compiled", "input-size",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`netlang compile`: compile a network to an artifact, or show what the compiler makes of it on the way."""
+"""`netlang compile`: compile a network to an artifact or a native library, or show what is made of it on the way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ USES = ("forward", "evaluate", "step")
 def configure(parser: argparse.ArgumentParser) -> None:
     take.file(parser)
     take.net(parser)
-    take.output(parser, "the artifact (default: named like FILE, .netc), or the file for what is shown")
+    take.output(parser, "the artifact or library (default: named like FILE), or the file for what is shown")
     parser.add_argument(
         "--emit",
         metavar="STAGE",
@@ -28,6 +28,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--use", choices=USES, default="forward", help="of which computation to show it (default: forward)"
     )
     take.dtype(parser)
+    native = parser.add_argument_group("native libraries")
+    native.add_argument("--native", action="store_true", help="a shared library with a C header, no artifact")
+    native.add_argument("--training", action="store_true", help="with gradients and the step of training")
+    native.add_argument("--cpu", default="native", metavar="NAME", help="native (default), or x86-64 to x86-64-v4")
+    native.add_argument(
+        "--weights", choices=("embedded", "beside"), default="embedded", help="in the library (default), or beside it"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,12 +47,23 @@ def run(options: argparse.Namespace) -> int:
             print(text.rstrip("\n"))
         return 0
     net = open_net(options)
+    if options.native:
+        return _native(net, options)
     for use in USES:
         if _has(net, use):
             net.program(use)
     output = options.output or beside(options.file, ARTIFACT)
     net.save(output)
     print(f"wrote {output}")
+    return 0
+
+
+def _native(net: Net, options: argparse.Namespace) -> int:
+    from netlang.runtime.export import SUFFIX, save_native
+
+    output = options.output or beside(options.file, SUFFIX)
+    files = save_native(net, output, training=options.training, cpu=options.cpu, weights=options.weights)
+    print(f"wrote {', '.join(files)}")
     return 0
 
 

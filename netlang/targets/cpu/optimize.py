@@ -65,9 +65,9 @@ def machine(cpu: str = "native") -> Machine:
 def optimized(texts: Sequence[str], exported: Sequence[str], machine: Machine) -> Any:
     """Modules of LLVM IR text linked into one and optimized for `machine`; only the `exported` symbols stay visible."""
     target = machine.target()
-    module = llvm.parse_assembly(_with_attributes(_for_machine(texts[0], target), machine))
+    module = llvm.parse_assembly(_with_attributes(for_machine(texts[0], target), machine))
     for text in texts[1:]:
-        module.link_in(llvm.parse_assembly(_with_attributes(_for_machine(text, target), machine)))
+        module.link_in(llvm.parse_assembly(_with_attributes(for_machine(text, target), machine)))
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
@@ -96,7 +96,7 @@ def versions() -> str:
     return f"llvmlite {llvmlite.__version__} llvm {'.'.join(map(str, llvm.llvm_version_info))}"
 
 
-def _for_machine(text: str, target: Any) -> str:
+def for_machine(text: str, target: Any) -> str:
     body = re.sub(r"^target (triple|datalayout) = .*\n", "", text, flags=re.MULTILINE)
     return f'target triple = "{target.triple}"\ntarget datalayout = "{target.target_data}"\n{body}'
 

@@ -1,0 +1,1 @@
+"""Programs as a shared library with a plain C interface: no Python, no allocation, no global state, weights inside."""
