@@ -33,11 +33,20 @@ def load_native(path: str | os.PathLike[str], *, verify: bool = True) -> NativeN
     Raises `NetlangError`: `file-not-found`, `cannot-read`, `native-not-one`, `native-version`, `native-damaged`,
     `native-other-machine`.
     """
-    place = os.path.abspath(os.fspath(path))
-    library = _opened(os.fspath(path), place)
-    manifest = _manifest(os.fspath(path), library)
-    _require_features(os.fspath(path), manifest, library)
-    return NativeNet(os.fspath(path), library, manifest, _values(os.fspath(path), library, manifest, verify))
+    name = os.fspath(path)
+    library = _opened(name, os.path.abspath(name))
+    manifest = _manifest(name, library)
+    try:
+        _require_features(name, manifest, library)
+        return NativeNet(name, library, manifest, _values(name, library, manifest, verify))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        fail(
+            "native-damaged",
+            "the manifest does not describe the library",
+            place=name,
+            notes=[f"{type(error).__name__}: {error}"],
+            help=_AGAIN,
+        )
 
 
 class NativeNet:
@@ -359,12 +368,12 @@ def _manifest(path: str, library: ctypes.CDLL) -> dict[str, Any]:
     if hashlib.sha256(text).digest() != head[8:]:
         fail("native-damaged", "the manifest of the library is damaged", place=path, help=_AGAIN)
     manifest: dict[str, Any] = json.loads(text)
-    if (manifest["format"], manifest["version"]) != (FORMAT, VERSION):
+    if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
         fail(
             "native-version",
-            f"the library has format version {manifest['version']}, this netlang reads version {VERSION}",
+            f"the library has format version {manifest.get('version')}, this netlang reads version {VERSION}",
             place=path,
-            help=f"use the netlang that made it ({manifest['netlang']}), or compile the net again",
+            help=f"use the netlang that made it ({manifest.get('netlang')}), or compile the net again",
         )
     return manifest
 

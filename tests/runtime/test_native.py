@@ -304,6 +304,12 @@ def test_values_beside_the_library(tmp_path: Path) -> None:
     assert refusal(tmp_path / "reader.so") == "file-not-found"
 
 
+def test_a_manifest_that_does_not_describe_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netlang.targets.cpu.library.build._function", lambda function: {"sizes": ["batch"]})
+    netlang.save_native(reader(), tmp_path / "a.so")
+    assert refusal(tmp_path / "a.so") == "native-damaged"
+
+
 # --- the processor -------------------------------------------------------------------------------------------------
 
 
