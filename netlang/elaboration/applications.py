@@ -87,6 +87,7 @@ class Applications:
                 e.span,
                 help="a definition that applies itself needs a condition that ends it",
             )
+        noted = len(self.elaborator.builder.requirements)
         try:
             if definition.kind == "layer":
                 return self.layer(definition, positional, named, e, context, instance)
@@ -105,6 +106,15 @@ class Applications:
             )
         finally:
             self.depth -= 1
+            self.attribute(noted, e.span)
+
+    def attribute(self, noted: int, span: Span) -> None:
+        """What the library requires of run-time sizes, from the `noted`th on, is the user's to meet, at `span`."""
+        is_library = self.elaborator.module.is_library
+        requirements = self.elaborator.builder.requirements
+        for condition, requirement in list(requirements.items())[noted:]:
+            if is_library(requirement.span.source) and not is_library(span.source):
+                requirements[condition] = replace(requirement, span=span)
 
     def function(
         self,

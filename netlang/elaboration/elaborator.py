@@ -32,7 +32,7 @@ from netlang.elaboration.values import (
     bind,
     single,
 )
-from netlang.graph.constructors import select
+from netlang.graph.constructors import every, select
 from netlang.graph.expression import ONE, ZERO, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
@@ -294,7 +294,9 @@ class Elaborator:
     def require(self, s: tree.Require, frame: Frame) -> None:
         holds = self.evaluate.complete(s.condition, frame)
         if isinstance(holds, Truth) and not holds.shape and only_sizes(holds.element(())):
-            self.builder.require(holds.element(()), self.filled(s.message.value, frame), s.span)
+            condition = holds.element(())
+            self.builder.require(condition, self.filled(s.message.value, frame), s.span)
+            frame.required = every([frame.required, condition])
             return
         if not isinstance(holds, bool):
             fail(

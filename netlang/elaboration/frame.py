@@ -40,6 +40,7 @@ class Frame:
     weight: str = ""  # of an optimizer: the name of its first parameter
     round: int | None = None  # the value of the loop variable, inside a `for`
     counter: str = ""  # the name of the loop variable
+    required: Condition = TRUE  # what `require` has said about run-time sizes
 
     def member(self, name: str) -> str:
         """The name, with the round of the `for` that it is in."""
@@ -68,7 +69,8 @@ class Context:
 
     def needs(self, condition: Condition, span: Span, message: str) -> None:
         """Note that the text at `span` may be evaluated only where `condition` holds, unless it is known to hold."""
-        if self.known != TRUE:
-            condition = unproved(condition, self.known, self.indices.extents)
+        known = every([self.known, self.frame.required])
+        if known != TRUE:
+            condition = unproved(condition, known, self.indices.extents)
         if condition != TRUE:
             self.pending.append(Pending(condition, span, message))

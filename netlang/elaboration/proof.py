@@ -66,10 +66,12 @@ class _Case:
         return any(decide(AtLeastZero(rest), self.extents) == TRUE for rest in (value, *self._without(value)))
 
     def _without(self, value: Int) -> Sequence[Int]:
-        """The value less a multiple of a bound, such that the bound's first term goes."""
+        """The value less a multiple of a bound, such that the bound's first term goes, or less a bound of sizes."""
         rests = []
         for bound in self.bounds:
-            if not bound.is_constant:
+            if not bound.indices():
+                rests.append(value - bound)
+            else:
                 monomial, c = bound.terms[0]
                 factor, remainder = divmod(dict(value.terms).get(monomial, 0), c)
                 if factor > 0 and not remainder:

@@ -43,7 +43,7 @@ def check(requirements: Iterable[Requirement], sizes: Mapping[str, int]) -> None
                 f"{requirement.message}; here {said}",
                 requirement.span,
                 label="this must hold",
-                help="give longer inputs",
+                help="give inputs of such sizes",
             )
 
 

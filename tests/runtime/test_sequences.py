@@ -134,6 +134,28 @@ def test_extents_that_may_be_too_small_are_checked_at_the_call(load: Load) -> No
         net(np.ones((1, 8, 2)))
 
 
+def test_what_is_required_of_a_size_is_known_below(load: Load) -> None:
+    """A table of 3 rows is read inside it where no sequence is longer."""
+    head = "net A:\n    input x[T]\n    param p[3] ~ ones\n"
+    text = head + '    require T <= 3, "{T} is too many"\n    y[t < T] = x[t] * p[t]\n    output y\n'
+    net = load(text)
+    assert net([1, 2, 3]).tolist() == [1, 2, 3]
+    with pytest.raises(NetlangError, match="T is too many; here T = 4"):
+        net([1, 2, 3, 4])
+    with pytest.raises(NetlangError, match="read-outside"):
+        load(text.replace("T <= 3", "T <= 4"))
+
+
+def test_what_the_library_requires_is_said_where_it_is_applied(load: Load) -> None:
+    net = load("net A:\n    input x[T, 2]\n    output x -> learned_positions(3)\n")
+    assert net(np.ones((3, 2))).shape == (3, 2)
+    with pytest.raises(NetlangError, match="longer than the 3 positions that are learned; here T = 4") as caught:
+        net(np.ones((4, 2)))
+    span = caught.value.diagnostics[0].span
+    assert span is not None
+    assert (span.line, span.text) == (3, "learned_positions(3)")
+
+
 @pytest.mark.parametrize("line", ["param W[T]", "state s[T] ~ zeros"])
 def test_what_is_kept_has_constant_extents(load: Load, line: str) -> None:
     with pytest.raises(NetlangError, match="constant extents"):
