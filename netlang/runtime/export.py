@@ -19,7 +19,7 @@ from netlang.graph.constructors import div, sub
 from netlang.graph.expression import Read
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index, integer
-from netlang.graph.nodes import Equation, Input, Node, Origin, Param, Random, View
+from netlang.graph.nodes import Equation, Input, Node, Origin, Param, Random, View, is_batched
 from netlang.graph.traversal import rename_tensors
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import base_key
@@ -121,7 +121,7 @@ def _dtype(array: Any) -> str:
 def _forward(net: Net) -> Any:
     graph = normalized(net.model.forward_graph, net.normalization)
     roots = graph.outputs or graph.losses
-    return _function(net, "forward", graph, roots)
+    return _function(net, "forward", graph, roots, updates=graph.updates)
 
 
 def _gradients(net: Net) -> Any:
@@ -151,6 +151,9 @@ def _function(
     inputs = [Argument(n.name, names[n.name], n.name, n.role, n.dtype, n.shape, n.classes) for n in declared]
     read = {buffer.name for buffer in program.of_kind("input")}
     arguments = [a for a in inputs if a.node in read]
+    touched = [s for s in graph.states if is_batched(s) and s.name in program.buffers]
+    carried = c_names((s.name for s in touched), [*names.values(), *filled.values()])
+    arguments += [Argument(s.name, carried[s.name], s.name, "carried", s.dtype, s.shape) for s in touched]
     for key, root in outputs.items():
         node = graph[root]
         arguments.append(Argument(key, filled[key], root, "output", node.dtype, node.shape))
@@ -162,6 +165,7 @@ def _function(
         program,
         tuple(arguments),
         tuple(a for a in inputs if a.node not in read),
+        graph.requirements,
         MappingProxyType(by_root),
         MappingProxyType({key: _base_key(net, graph[key]) for key in program.keys}),
         counts=name == "step",

@@ -52,7 +52,8 @@ def load_native(path: str | os.PathLike[str], *, verify: bool = True) -> NativeN
 class NativeNet:
     """A net in a native library: like a `netlang.Net` without what needs its text.
 
-    Calls may run at the same time in several threads, except for `step`, which changes the values.
+    Calls may run at the same time in several threads, unless they change something: a `step` the values, every call
+    the states that a net carries for each example.
     """
 
     def __init__(self, path: str, library: ctypes.CDLL, manifest: Mapping[str, Any], values: Array) -> None:
@@ -64,6 +65,7 @@ class NativeNet:
         tensors = manifest["values"]["tensors"]
         views = {t["name"]: _view(values, t, self.dtype) for t in tensors}
         self.params = {t["name"]: views[t["name"]] for t in tensors if t["kind"] == "param"}
+        self.carried: dict[str, Array] = {}
         self.state = {t["name"]: views[t["name"]] for t in tensors if t["kind"] == "state"}
         prefix = manifest["prefix"]
         self._functions = {
@@ -115,6 +117,10 @@ class NativeNet:
         """A training step; returns each objective by name."""
         return {name: float(value) for name, value in self._run("step", inputs)[0].items()}
 
+    def reset(self) -> None:
+        """Set the states that each example of a batch has of its own back to their first values, as `Net.reset`."""
+        self.carried.clear()
+
     def _run(self, name: str, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], dict[str, Array]]:
         function = self._functions.get(name)
         if function is None:
@@ -126,15 +132,29 @@ class NativeNet:
             )
         arrays, sizes, single = function.checked(self.name, inputs)
         outputs = {a.name: np.empty(a.extents(sizes), a.dtype) for a in function.filled}
+        arrays += [self._carry(argument, sizes["batch"]) for argument in function.carried]
         no_gradients: dict[str, Any] = {"bytes": 0, "tensors": []}
         gradients = self.manifest["gradients"] if function.has_gradients else no_gradients
         block = np.empty(gradients["bytes"], np.uint8)
-        function.call(self._values, sizes, [*arrays, *outputs.values()], block)
+        function.call(self._values, sizes, arrays, list(outputs.values()), block)
         batched = {a.name for a in function.filled if a.is_batched}
         return (
             {n: v[0] if single and n in batched else v for n, v in outputs.items()},
             {t["name"]: _view(block, t, self.dtype) for t in gradients["tensors"]},
         )
+
+    def _carry(self, argument: _Argument, batch: int) -> Array:
+        """The states of the examples, which begin with the net's."""
+        name = argument.name
+        if name not in self.carried:
+            self.carried[name] = np.repeat(self.state[name][None], batch, axis=0)
+        elif len(self.carried[name]) != batch:
+            fail(
+                "state-batch",
+                f"`{name}` is carried for {len(self.carried[name])} examples, and the batch has {batch}",
+                help="`net.reset()` begins anew; else give the next part of the same examples",
+            )
+        return self.carried[name]
 
 
 # --- the functions of a library ------------------------------------------------------------------------------------
@@ -168,9 +188,11 @@ class _Function:
         self, name: str, facts: Mapping[str, Any], library: ctypes.CDLL, prefix: str, dtype: np.dtype[Any]
     ) -> None:
         self.name, self.sizes, self.has_gradients = name, tuple(facts["sizes"]), facts["gradients"]
+        self.requirements = tuple(facts["requirements"])
         arguments = [_argument(a, dtype) for a in facts["arguments"]]
         self.unread = tuple(_argument(a, dtype) for a in facts["unread"])
-        self.given = tuple(a for a in arguments if a.role != "output")
+        self.given = tuple(a for a in arguments if a.role in ("input", "target"))
+        self.carried = tuple(a for a in arguments if a.role == "carried")
         self.filled = tuple(a for a in arguments if a.role == "output")
         sizes = [ctypes.c_int64] * len(self.sizes)
         pointers = [ctypes.c_void_p] * (len(arguments) + self.has_gradients + 1)
@@ -179,18 +201,25 @@ class _Function:
         self.workspace = library[f"{prefix}_{name}_workspace"]
         self.workspace.restype, self.workspace.argtypes = ctypes.c_int64, sizes
 
-    def call(self, values: Array, sizes: Mapping[str, int], arrays: list[Array], gradients: Array) -> None:
+    def call(
+        self, values: Array, sizes: Mapping[str, int], read: list[Array], filled: list[Array], gradients: Array
+    ) -> None:
         """Run on arrays that fit."""
         numbers = [sizes[name] for name in self.sizes]
         bytes = self.workspace(*numbers)
         if bytes < 0:
             found = ", ".join(f"{name} = {sizes[name]}" for name in self.sizes)
-            fail("input-size", f"the net does not take the sizes {found}", help="give longer or shorter inputs")
+            fail(
+                "input-size",
+                f"the net does not take the sizes {found}",
+                notes=self.requirements,
+                help="give longer or shorter inputs",
+            )
         try:
             workspace = np.empty(bytes, np.uint8)
         except MemoryError:
             fail("out-of-memory", f"there are no {bytes:,} bytes to work in", help="make the batch smaller")
-        pointers = [a.ctypes.data for a in arrays]
+        pointers = [a.ctypes.data for a in (*read, *filled)]
         if self.has_gradients:
             pointers.append(gradients.ctypes.data)
         status = self.function(values.ctypes.data, *numbers, *pointers, workspace.ctypes.data)
@@ -222,12 +251,24 @@ class _Function:
         sizes: dict[str, int] = {}
         for argument, array in zip(arguments, arrays, strict=True):
             self._find_sizes(argument, array, sizes, single)
-        sizes.setdefault("batch", 1)
+        if not arguments:
+            sizes["batch"] = 1
+        self._require_sizes(net, sizes)
         for argument, array in zip(arguments, arrays, strict=True):
             if array.shape != argument.extents(sizes):
                 _refuse_shape(argument, array, single)
             _check_values(argument, array, sizes)
         return [np.ascontiguousarray(a) for a in arrays[: len(self.given)]], sizes, single
+
+    def _require_sizes(self, net: str, sizes: Mapping[str, int]) -> None:
+        for size in self.sizes:
+            if size not in sizes:
+                absent = next(a for a in self.unread if size in a.shape)
+                fail(
+                    "input-missing",
+                    f"`{net}` needs the {absent.role} `{absent.name}` here, which says how much `{size}` is",
+                    help=f"give it: `{absent.name}=...`",
+                )
 
     def _find_sizes(self, argument: _Argument, array: Array, sizes: dict[str, int], single: bool) -> None:
         if array.ndim != len(argument.shape):
@@ -235,11 +276,13 @@ class _Function:
         for extent, found in zip(argument.shape, array.shape, strict=True):
             if not isinstance(extent, str):
                 continue
+            if extent == "batch" and not found:
+                fail("input-batch", "the batch is empty", help="give at least one example")
             if found == 0:
-                fail("input-batch", f"the {extent} of `{argument.name}` is empty", help="give at least one example")
+                _refuse_shape(argument, array, single)
             if sizes.setdefault(extent, found) != found:
                 fail(
-                    "input-batch",
+                    "input-batch" if extent == "batch" else "input-shape",
                     f"`{argument.name}` has a {extent} of {found}, an input before it has {sizes[extent]}",
                     help="give all inputs the same number",
                 )

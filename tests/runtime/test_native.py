@@ -355,3 +355,78 @@ def test_the_library_knows_the_processor_as_llvm_does(tmp_path: Path, monkeypatc
     found = llvm.get_host_cpu_features()
     lacking = {name for k, name in enumerate(processor.FEATURES) if missing >> k & 1}
     assert lacking == {name for name in processor.FEATURES if not found[name]}
+
+
+# --- sequences -----------------------------------------------------------------------------------------------------
+
+STREAM = """
+net Stream(n=5):
+    input x[T, 4], z[S]
+    target y[T, n]
+    state before[n] ~ ones
+    param W[n, 4] ~ xavier, U[n, n] ~ orthogonal
+    h[t < T] = tanh(U @ (h[t-1] else before) + W @ x[t])
+    before <- h[T-1]
+    pairs[t < T - 2, k] = h[t, k] - h[t + 2, k]
+    output h, pairs, sum(s) z[s]
+    loss mean(t, k) (h[t, k] - y[t, k])^2
+
+train Stream:
+    optimizer sgd(lr=0.1)
+    batch 4
+"""
+
+
+def test_any_length_and_states_of_each_example(tmp_path: Path) -> None:
+    net = netlang.loads(STREAM, dtype="float64")
+    netlang.save_native(net, tmp_path / "a.so", training=True)
+    native = netlang.load_native(tmp_path / "a.so")
+    random = np.random.default_rng(0)
+    for batch, length, other in ((3, 9, 1), (1, 3, 4), (5, 17, 2)):
+        net.reset()
+        native.reset()
+        for _ in range(2):  # the second goes on where the first ended
+            x, z = random.normal(size=(batch, length, 4)), random.normal(size=(batch, other))
+            wanted, found = net.forward(x=x, z=z), native.forward(x=x, z=z)
+            assert found.keys() == wanted.keys()
+            for name, value in wanted.items():
+                np.testing.assert_allclose(found[name], value, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(native.carried["before"], net.state["before"], rtol=1e-12)
+            y = random.normal(size=(batch, length, 5))
+            close(native.step(x=x, y=y), net.step(x=x, y=y), net)
+    assert "int64_t batch, int64_t S, int64_t T" in " ".join((tmp_path / "a.h").read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("x", "z", "wanted"),
+    [
+        (np.zeros((2, 0, 4)), np.zeros((2, 1)), "input-shape"),
+        (np.zeros((2, 5, 3)), np.zeros((2, 1)), "input-shape"),
+        (np.zeros((2, 5, 4)), np.zeros((3, 1)), "input-batch"),
+        (np.zeros((2, 5, 4)), None, "input-missing"),
+        (np.zeros((3, 5, 4)), np.zeros((3, 1)), "state-batch"),
+    ],
+)
+def test_sequences_that_do_not_fit(tmp_path: Path, x: Any, z: Any, wanted: str) -> None:
+    net = netlang.loads(STREAM)
+    netlang.save_native(net, tmp_path / "a.so")
+    native = netlang.load_native(tmp_path / "a.so")
+    for each in (net, native):
+        each.forward(x=np.zeros((2, 5, 4)), z=np.zeros((2, 1)))
+        with pytest.raises(NetlangError) as error:
+            each.forward(**{"x": x} | ({} if z is None else {"z": z}))
+        assert error.value.diagnostics[0].code == wanted
+
+
+def test_a_length_that_is_too_short(tmp_path: Path) -> None:
+    net = netlang.loads(STREAM)
+    netlang.save_native(net, tmp_path / "a.so")
+    native = netlang.load_native(tmp_path / "a.so")
+    given = {"x": np.zeros((2, 2, 4)), "z": np.zeros((2, 1))}
+    with pytest.raises(NetlangError, match="requirement"):
+        net.forward(**given)
+    with pytest.raises(NetlangError, match="the net does not take the sizes batch = 2, S = 1, T = 2") as error:
+        native.forward(**given)
+    assert error.value.diagnostics[0].code == "input-size"
+    assert native._functions["forward"].workspace(2, 1, 2) == -1
+    assert native._functions["forward"].workspace(2, 1, 3) > 0

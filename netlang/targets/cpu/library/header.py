@@ -136,6 +136,8 @@ def _shape(argument: Argument, sizes: dict[str, str]) -> str:
 
 
 def _meaning(argument: Argument) -> str:
+    if argument.role == "carried":
+        return ": the state of each example, read and written"
     if argument.classes is not None:
         return f": classes from 0 to {argument.classes - 1}"
     return ""

@@ -8,6 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from netlang.graph.integer import Int, Size
+from netlang.graph.sizes import Requirement
 from netlang.schedule.program import Program, accesses
 from netlang.targets.cpu.library.layout import Block
 from netlang.targets.cpu.names import identifier
@@ -42,7 +43,8 @@ def c_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Argument:
-    """An array that a function reads (input, target), fills (output), or reads and writes.
+    """An array that a function reads (input, target), fills (output), or reads and writes (carried, a state of each
+    example).
 
     `node` names the buffer of the program, or for outputs the root whose tensor it is.
     """
@@ -66,13 +68,14 @@ class Function:
 
     `unread` are inputs of the net that do not matter here; only readers of the manifest know them. `gradients` maps
     roots to names of fields in the library's block of gradients. `keys` has the base key of each random node. `counts`
-    says that a call is a step of training.
+    says that a call is a step of training. `requirements` must hold of the run-time sizes.
     """
 
     name: str
     program: Program
     arguments: tuple[Argument, ...]
     unread: tuple[Argument, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
     gradients: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     keys: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     counts: bool = False
@@ -88,7 +91,7 @@ class Function:
     @cached_property
     def changes(self) -> bool:
         """Whether a call changes the net's values."""
-        kept = {b.name for b in self.program.of_kind("param", "state")}
+        kept = {b.name for b in self.program.of_kind("param", "state")} - {a.node for a in self.arguments}
         stores = (t for k in self.program.kernels for t, _, is_store in accesses(k.body) if is_store)
         return self.counts or any(self.program.tensors[t].buffer in kept for t in stores)
 

@@ -10,6 +10,10 @@ from typing import Any
 
 from llvmlite import ir
 
+from netlang.diagnostics import InternalError
+from netlang.graph.expression import All as AllOf
+from netlang.graph.expression import Any as AnyOf
+from netlang.graph.expression import AtLeastZero, Condition, IsZero, Not
 from netlang.graph.integer import Floor, Int, Modulo, Size, product
 from netlang.random import GOLDEN, MULTIPLY_1, MULTIPLY_2
 from netlang.schedule.memory import ALIGNMENT
@@ -87,6 +91,8 @@ def _define_workspace(module: Any, interface: Interface, function: Function) -> 
     arrays = [product(shape) for shape in shapes]
     for count in dict.fromkeys(a for a in arrays if not a.is_constant):
         _stop_if(b, b.fcmp_ordered(">", sizes.estimate(count), ir.Constant(F64, TOO_MANY / 8)), refused)
+    for requirement in function.requirements:
+        _stop_if(b, b.not_(sizes.holds(requirement.condition)), refused)
     total, estimate = _i64(0), ir.Constant(F64, 0.0)
     for region in regions(function.program, interface.itemsize):
         factor = ir.Constant(F64, float(region.bytes))
@@ -283,6 +289,24 @@ class _Sizes:
         rest = b.srem(value, divisor)
         rest = b.select(b.icmp_signed("<", rest, _i64(0)), b.add(rest, divisor), rest)
         return rest if isinstance(atom, Modulo) else b.sdiv(b.sub(value, rest), divisor)
+
+    def holds(self, condition: Condition) -> Any:
+        """A condition on run-time sizes alone."""
+        b = self.builder
+        match condition:
+            case AtLeastZero(value=value):
+                return b.icmp_signed(">=", self.value(value), _i64(0))
+            case IsZero(value=value):
+                return b.icmp_signed("==", self.value(value), _i64(0))
+            case Not(part=part):
+                return b.not_(self.holds(part))
+            case AllOf(parts=parts) | AnyOf(parts=parts):
+                is_all = isinstance(condition, AllOf)
+                result = ir.Constant(I1, int(is_all))
+                for part in parts:
+                    result = (b.and_ if is_all else b.or_)(result, self.holds(part))
+                return result
+        raise InternalError("a native library", f"`{condition.key}` is not about sizes alone")
 
     def estimate(self, expression: Int) -> Any:
         """At least the largest part of the value, as a double: enough to see what is too large."""
