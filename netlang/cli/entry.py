@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from netlang.cli.commands import (
+    bench,
     check,
     compile,
     derive,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "run": run,
     "gradcheck": gradcheck,
+    "bench": bench,
     "explain": explain,
 }
 

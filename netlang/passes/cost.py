@@ -14,7 +14,8 @@ from netlang.graph.integer import Int, Modulo
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope
 from netlang.graph.sizes import chosen_sizes, settled
 from netlang.graph.traversal import walk
-from netlang.passes.derive import PREFIX
+from netlang.passes.derive import PREFIX, derive
+from netlang.passes.objective import NAME, objective
 from netlang.passes.receptive import Fields, receptive_fields
 
 FLOAT32 = 4  # bytes
@@ -22,7 +23,7 @@ FLOAT32 = 4  # bytes
 # applications that training or measuring needs and inference does not
 _BESIDE_THE_NETWORK = frozenset({"loss", "metric", "penalty", "optimizer", "schedule", "initializer"})
 
-_REDUCTIONS = frozenset({"sum", "prod", "max", "min", "argmax", "argmin"})
+_REDUCTIONS = frozenset({"sum", "prod", "max", "min", "argmax", "argmin", "search"})
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ class Cost:
     def activation_bytes(self) -> int:
         """Activation memory in float32."""
         return FLOAT32 * self.activations
+
+
+def with_gradients(graph: Graph) -> Graph:
+    """The graph with the gradients of all losses by all parameters, whose multiply-adds `cost` counts too."""
+    graph = objective(graph)
+    return derive(graph, graph.objectives[NAME], [p.name for p in graph.params])
 
 
 def cost(graph: Graph, derived: Graph | None = None, sizes: Mapping[str, int] | None = None) -> Cost:

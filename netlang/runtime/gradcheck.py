@@ -14,6 +14,7 @@ from netlang.graph.sizes import chosen_sizes
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Net
+from netlang.runtime.synthetic import random_inputs
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +54,8 @@ def gradcheck(
     `requirement`.
     """
     random = np.random.default_rng(net.seed)
-    given = dict(inputs) if inputs is not None else _random_inputs(net, batch, random, sizes)
+    known = chosen_sizes(net.graph, net.graph.requirements, sizes, least=LENGTH)
+    given = dict(inputs) if inputs is not None else random_inputs(net, batch, known, random)
     kept = {name: value.copy() for name, value in net.params.items()}
     try:
         for name, value in kept.items():
@@ -112,20 +114,3 @@ def _difference(net: Net, given: Mapping[str, Array], place: Array, k: int, loss
     if np.ptp(bends) > 0.1 * step * max(1.0, np.abs(slopes).max()) + 1e-9:
         return None
     return float((8 * (right - left) - (far_right - far_left)) / (12 * step))
-
-
-def _random_inputs(
-    net: Net, batch: int, random: np.random.Generator, sizes: Mapping[str, int] | None
-) -> dict[str, Array]:
-    graph = net.graph
-    known = chosen_sizes(graph, graph.requirements, sizes, least=LENGTH)
-    given: dict[str, Array] = {}
-    for node in (*net.inputs, *net.targets):
-        shape = (batch, *(extent.evaluate(known) for extent in node.shape))
-        if node.classes is not None:
-            given[node.name] = random.integers(0, node.classes.evaluate(known), shape)
-        elif node.role == "target":
-            given[node.name] = random.uniform(0.05, 0.95, shape)  # also probabilities
-        else:
-            given[node.name] = random.standard_normal(shape)
-    return given

@@ -387,6 +387,15 @@ def test_gradcheck_fails_beyond_the_tolerance(run: Run) -> None:
     assert "more than 1e-300" in out
 
 
+def test_bench(run: Run) -> None:
+    code, out, _ = run("bench", IRIS, "--batch", "8", "--seconds", "0.01", "--format", "json")
+    facts = json.loads(out)
+    assert (code, facts["net"], facts["batch"]) == (0, "IrisMlp", 8)
+    assert min(facts[name] for name in ("forward_ms", "step_ms", "gflops", "peak_bytes")) > 0
+    code, out, _ = run("bench", CIRCUIT, "--seconds", "0.01")
+    assert (code, [line.split()[0] for line in out.splitlines()]) == (0, ["Circuit,", "forward", "memory"])
+
+
 def test_train_evaluate_and_run(run: Run, tmp_path: Path) -> None:
     code, out, err = run("train", IRIS, "--epochs", "3", "-o", "iris.netc")
     lines = out.splitlines()

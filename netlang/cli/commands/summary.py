@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from netlang.cli import options as take
 from netlang.cli.opening import ARTIFACT, open_model, open_net
 from netlang.cli.settings import read_sizes
-
-if TYPE_CHECKING:
-    from netlang.graph.graph import Graph
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from netlang.draw.tables import cost_json, cost_table
-    from netlang.passes.cost import cost
+    from netlang.passes.cost import cost, with_gradients
 
     net = open_net(options) if options.file.endswith(ARTIFACT) else None
     graph = (net.model if net is not None else open_model(options)).inference
-    counted = cost(graph, _derived(graph) if options.backward else None, read_sizes(options.sizes))
+    counted = cost(graph, with_gradients(graph) if options.backward else None, read_sizes(options.sizes))
     vocabulary = net.vocabulary if net is not None else None
     if options.style == "json":
         known = {} if vocabulary is None else {"vocabulary": {"unit": vocabulary.unit, "symbols": len(vocabulary)}}
@@ -38,12 +34,3 @@ def run(options: argparse.Namespace) -> int:
         if vocabulary is not None:
             print(f"vocabulary   {vocabulary.describe()}")
     return 0
-
-
-def _derived(graph: Graph) -> Graph:
-    """The graph with the gradients of all losses by all parameters."""
-    from netlang.passes.derive import derive
-    from netlang.passes.objective import NAME, objective
-
-    graph = objective(graph)
-    return derive(graph, graph.objectives[NAME], [p.name for p in graph.params])
