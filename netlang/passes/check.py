@@ -13,6 +13,7 @@ from netlang.elaboration.values import Value
 from netlang.language import tree
 from netlang.passes.lift import lift
 from netlang.passes.lint import lint
+from netlang.passes.totals import totals
 
 
 def check(path: str, net: str | None = None, arguments: Mapping[str, Value] | None = None) -> list[Diagnostic]:
@@ -53,6 +54,8 @@ def _check_net(module: Module, net: tree.Definition, arguments: Mapping[str, Val
             check_recipe(training, module, recipe)
         if training.updates:
             lift(training)  # refuses a state that would differ from example to example
+        if inference.metrics:
+            totals(lift(inference))
     except NetlangError as error:
         return list(error.diagnostics)
     return list(lint(inference, training))

@@ -19,6 +19,7 @@ from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.optimize import add_objectives, add_updates
 from netlang.passes.pipeline import FINISH, PREPARE, Pass, Trace, differentiation, run_passes
 from netlang.passes.prune import prune
+from netlang.passes.totals import Totals, totals
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,17 @@ class Model:
         """Losses and metrics, each with one number for an example, in inference mode."""
         graph = self.inference
         return self.compiled(graph, PREPARE, (*graph.losses.values(), *graph.metrics.values(), *graph.updates.values()))
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Losses and metrics over a data set."""
+        return totals(self.run(self.inference, PREPARE))
+
+    @cached_property
+    def totals_graph(self) -> Graph:
+        """What each batch of a data set gives to them."""
+        graph = self.totals.batches
+        return self.compiled(graph, (), (*graph.metrics.values(), *graph.outputs.values(), *graph.updates.values()))
 
     @cached_property
     def updated_graph(self) -> Graph:

@@ -225,7 +225,10 @@ class Net:
         return fit(self, data, **options)
 
     def evaluate(self, data: DataLike, *, batch: int | None = None) -> dict[str, float]:
-        """Losses and metrics over a data set, by name, in inference mode; means over all examples."""
+        """Losses and metrics over a data set, by name, in inference mode.
+
+        Those with a number for each example are averaged; those of the whole batch are of the whole data set.
+        """
         return evaluate(self, data, batch=batch)
 
     # --- what it shows ---
@@ -282,6 +285,9 @@ class Net:
             elif use == "evaluate":
                 graph = self.model.evaluation_graph
                 self._compiled[use] = self._compile(graph, {**graph.losses, **graph.metrics}, graph.updates)
+            elif use == "measure":
+                graph = self.model.totals_graph
+                self._compiled[use] = self._compile(graph, {**graph.outputs, **graph.metrics}, graph.updates)
             else:
                 graph = self.model.step_graph
                 self._compiled[use] = self._compile(graph, graph.objectives, graph.updates)

@@ -15,6 +15,7 @@ from netlang.diagnostics import fail
 from netlang.graph.nodes import BATCH, Input, is_batched
 from netlang.runtime.data import Dataset, Shape
 from netlang.runtime.inputs import sizes_of
+from netlang.runtime.measuring import measure
 from netlang.runtime.preprocess import Minibatches, Normalization, Split
 from netlang.runtime.sources import DataLike, open_data, open_texts, parse_columns
 from netlang.runtime.sources.table import Columns
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from netlang.runtime.net import Net
 
 Array = npt.NDArray[Any]
-
-
-EVALUATED = 256  # examples in a minibatch of an evaluation
 
 
 @dataclass(frozen=True)
@@ -139,14 +137,14 @@ def fit(
 
 
 def evaluate(net: Net, data: DataLike, *, batch: int | None = None, columns: Columns | None = None) -> dict[str, float]:
-    """Means of losses and metrics over a data set, in inference mode.
+    """Losses and metrics over a data set, in inference mode (see `netlang.runtime.measuring.measure`).
 
     States of each example begin with their first values, are carried from minibatch to minibatch (a text is read as
     `batch` streams, by default as many as the `train` section says), and are as before afterwards.
     """
     if batch is not None:
         _require_whole("batch", batch, least=1)
-    return _evaluate(net, read(net, data, columns=columns), batch)
+    return measure(net, read(net, data, columns=columns), batch)
 
 
 def _require_whole(name: str, value: object, least: int) -> None:
@@ -286,7 +284,7 @@ class _Run:
         if not all(np.isfinite(value).all() for value in net.params.values()):  # by the last update: no loss has met it
             self.not_finite(f"the parameters of `{net.name}` are not finite")
         net.epochs_done += 1
-        validation = {} if self.held is None else _evaluate(net, self.held)
+        validation = {} if self.held is None else measure(net, self.held)
         return Epoch(net.epochs_done, total / seen, validation)
 
     def not_finite(self, what: str) -> NoReturn:
@@ -353,34 +351,6 @@ class Snapshot:
     def restore(self, net: Net) -> None:
         self.restore_values(net)
         net.steps_done, net.epochs_done = self.steps, self.epochs
-
-
-def _evaluate(net: Net, data: Dataset, batch: int | None = None) -> dict[str, float]:
-    evaluation = net.compiled("evaluate")
-    if not evaluation.roots:
-        fail(
-            "nothing-computed",
-            f"`{net.name}` has neither a loss nor a metric to evaluate",
-            net.model.net.name.span,
-            help="add `loss ...` or `metric ...`",
-        )
-    read = {b.name for b in evaluation.program.program.of_kind("input")}
-    arrays = net.normalization.apply(data)
-    carried = bool(evaluation.carried)
-    if batch is None:
-        batch = net.model.recipe.batch if carried and net.model.recipe is not None else EVALUATED
-    minibatches = Minibatches(batch, shuffle=False, continued=carried and data.ordered)
-    totals, seen = dict.fromkeys(evaluation.roots, 0.0), 0
-    with net.apart():
-        for part in minibatches.over(arrays, 0):
-            sizes = sizes_of(evaluation.graph, part)
-            size = sizes[BATCH]
-            values = net.run_checked(evaluation, {n: a for n, a in part.items() if n in read}, sizes)
-            seen += size
-            for name, node in evaluation.roots.items():
-                value = values[node].astype(np.float64)
-                totals[name] += float(value.sum()) if value.ndim else float(value) * size
-    return {name: total / seen for name, total in totals.items()}
 
 
 def _bar(shown: bool, steps: int, epoch: int, epochs: int) -> Any:

@@ -13,6 +13,7 @@ from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import module_from_text
 from netlang.elaboration.recipe import read_recipe
 from netlang.graph.graph import Graph
+from netlang.graph.nodes import is_batched
 from netlang.passes.lift import lift
 from netlang.passes.optimize import add_objectives, add_updates
 from netlang.passes.stabilize import stabilize
@@ -74,8 +75,8 @@ def value(text: str, /, **arrays: Any) -> Array:
     run = forward(
         text, {k: v for k, v in given.items() if k in inputs}, {k: v for k, v in given.items() if k not in inputs}
     )
-    result: Array = run.outputs["y"][0]
-    return result
+    result = run.outputs["y"]
+    return result[0] if is_batched(graph[graph.outputs["y"]]) else result
 
 
 @dataclass(frozen=True)

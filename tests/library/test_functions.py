@@ -83,6 +83,11 @@ S = np.array([1.5, -0.4, 2.2, 0.1])
 T = np.array([1.0, 0.0, 1.0, 0.0])
 SIGN = 2 * T - 1
 
+SEQUENCE = np.array([S, Q, P])
+SYMBOLS = np.array([3, 0, 1])
+ENTROPY = -log_softmax(SEQUENCE)[[0, 1, 2], SYMBOLS]
+
+OVER_TIME = "input a[3, 4]\n    target b[3]: class(4)"
 REAL = "input a[4]\n    target b[4]"
 CLASS = "input a[4]\n    target b: class(4)"
 
@@ -111,6 +116,9 @@ METRICS: dict[str, tuple[str, object, object, float]] = {
     "top_k(k=1)": (CLASS, S, 0, 0.0),
     "binary_accuracy": (REAL, P, np.array([0.0, 1.0, 1.0, 0.0]), 0.5),  # 0.5 is on neither side
     "binary_accuracy(threshold=0)": (REAL, S, T, 0.75),
+    "bits": (OVER_TIME, SEQUENCE, SYMBOLS, float(ENTROPY.mean() / math.log(2))),
+    "perplexity": (OVER_TIME, SEQUENCE, SYMBOLS, float(np.exp(ENTROPY.mean()))),
+    "perplexity(2)": (OVER_TIME, SEQUENCE, SYMBOLS, float(np.exp(ENTROPY[:2].mean()))),
     "sign_accuracy": (REAL, S, SIGN, 0.75),
 }
 

@@ -181,3 +181,43 @@ def test_bad_settings_of_a_vocabulary(line: str) -> None:
         netlang.loads(section(line))
     assert code(error) in ("bad-setting", "repeated-argument", "unknown-name")
     assert error.value.diagnostics[0].span is not None
+
+
+# --- perplexity ------------------------------------------------------------------------------------------------------
+
+LENGTHS = """
+net Padded(V=5):
+    input  text[T]: class(V), n: class(T + 1)
+    target next[T]: class(V)
+    param  W[V, V] ~ normal(0, 1)
+    scores[t] = W[text[t]]
+    output scores
+    loss   nats = mean(t) cross_entropy(scores[t], next[t])
+    metric perplexity(scores, next), bits(scores, next), masked = perplexity(scores, next, n)
+
+train Padded:
+    optimizer sgd(lr=0.1)
+    epochs    1
+"""
+
+
+def test_perplexity_is_that_of_the_whole_data_however_they_are_cut() -> None:
+    net = netlang.loads(LENGTHS, dtype="float64")
+    random = np.random.default_rng(0)
+    data = {
+        "text": random.integers(0, 5, (7, 6)),
+        "next": random.integers(0, 5, (7, 6)),
+        "n": np.array([6, 1, 2, 0, 3, 6, 4]),
+    }
+    scores = net.forward(text=data["text"])["scores"]
+    p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    nats = -np.log(np.take_along_axis(p, data["next"][..., None], -1)[..., 0])
+    inside = np.arange(6) < data["n"][:, None]
+    for batch in (1, 3, 7):
+        found = net.evaluate(data, batch=batch)
+        assert list(found) == ["nats", "perplexity", "bits", "masked"]
+        assert found["perplexity"] == pytest.approx(np.exp(nats.mean()), rel=1e-12)
+        assert found["bits"] == pytest.approx(nats.mean() / np.log(2), rel=1e-12)
+        assert found["masked"] == pytest.approx(np.exp(nats[inside].mean()), rel=1e-12)
+    history = net.fit(data, validation=data, progress=False)
+    assert history["perplexity"][-1] == pytest.approx(np.exp(history["nats"][-1]), rel=1e-12)

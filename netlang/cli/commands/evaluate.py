@@ -15,7 +15,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.style(parser)
     take.data(parser, " (default: what the section holds out)")
     parser.add_argument(
-        "--batch", metavar="N", type=take.positive, default=256, help="examples at a time (default: 256)"
+        "--batch",
+        metavar="N",
+        type=take.positive,
+        help="examples at a time (default: 256; the section's where a state is carried along)",
     )
     take.dtype(parser)
 
