@@ -115,6 +115,18 @@ def test_an_encoder_and_decoder_with_attention_learn_to_reverse() -> None:
     assert script["right"](net, pairs[-500:]) >= 0.99
 
 
+def test_captions_are_being_learned() -> None:
+    """The words of the objects after a few steps; exact captions (a quarter of a minute) are left to the script."""
+    script = runpy.run_path(str(FOLDER / "captioning.py"))
+    random = np.random.default_rng(0)
+    images, captions = map(list, zip(*(script["picture"](random) for _ in range(1600)), strict=True))
+    net = netlang.load(FOLDER / "captioning.net")
+    history = net.fit(script["arrays"](images, captions), epochs=3, progress=False)
+    assert history["objective"][-1] < 0.5 < 1 < history["objective"][0]  # log 11 = 2.4 where nothing is known
+    written = [caption.split() for caption in script["captions"](net, images[:50])]
+    assert all(words[0] == "a" and words[-1] in script["SHAPES"] for words in written)
+
+
 def test_xor_is_learned() -> None:
     net = netlang.load(FOLDER / "xor.net")
     assert net.fit(FOLDER / "xor.csv", progress=False)["objective"][-1] < 0.05
