@@ -15,12 +15,14 @@ import netlang
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import Module, load_module
 from netlang.graph.graph import Graph
-from netlang.graph.nodes import BATCH
+from netlang.graph.nodes import BATCH, is_batched
 from netlang.graph.sizes import chosen_sizes
 from netlang.language.tree import Definition
 from netlang.passes.derive import derive
 from netlang.passes.lift import lift
 from netlang.passes.objective import objective
+from netlang.runtime.sources import open_texts
+from netlang.runtime.sources.text import Text
 from netlang.targets.reference import evaluate
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -56,6 +58,7 @@ def test_an_example_elaborates_and_its_gradients_are_finite(path: Path) -> None:
     derived = derive(graph, target, [p.name for p in graph.params])
     start = evaluate(derived, {}, only=graph.initial.values())
     arrays: dict[str, NDArray[Any]] = {name: start[node] for name, node in graph.initial.items()}
+    arrays |= {s.name: np.stack([arrays[s.name]] * 2) for s in graph.states if is_batched(s)}
     sizes = {BATCH: 2, **chosen_sizes(graph, graph.requirements, least=3)}
     for role in ("input", "target"):
         for node in graph.inputs(role):
@@ -141,6 +144,19 @@ def test_hello_is_learned_exactly(seed: int) -> None:
     assert net.vocabulary is not None
     scores = net(net.vocabulary.encode("hell"))
     assert net.vocabulary.decode(scores.argmax(axis=-1)) == "ello"
+
+
+def test_the_character_model_learns_from_streams() -> None:
+    """A small one, on a part of the text; the figures of the whole are in `docs/text.md`."""
+    net = netlang.load(FOLDER / "char_lstm.net", n=48)
+    topics = open_texts("python:topics", [])
+    assert isinstance(topics, Text)
+    history = net.fit({"text": topics.text[:60_000]}, epochs=3, batch=8, progress=False)
+    nats, perplexity = history["nats"], history["perplexity"]
+    assert nats[-1] < nats[0] < math.log(100)
+    assert nats[-1] < 2.6
+    assert perplexity[-1] == pytest.approx(math.exp(nats[-1]), rel=1e-6)
+    assert net.state["h0"].shape == (8, 48)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "mnist_mlp", "three_layer"])

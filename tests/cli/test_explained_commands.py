@@ -40,6 +40,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (tmp_path / "blocks.net").write_text("fn f(x) = x\n")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    (tmp_path / "lm.net").write_text(
+        "net L:\n    input text[T]: class(9)\n    output text\n    loss mean(t) (1 if text[t] > 0 else 0)\n"
+        "train L:\n    vocabulary characters\n    optimizer sgd(lr=0.1)\n"
+    )
     (tmp_path / "README.md").write_text("# a text\n")
     (tmp_path / "table.csv").write_text("a,b,y\n0,n/a,1\n1,0,1\n")
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 and nothing else")
