@@ -113,10 +113,7 @@ def load(code: bytes, machine: Machine) -> Any:
     """An execution engine with object code in executable memory, calls to libm resolved. Keep it to keep the code."""
     _initialize()
     _resolve_library()
-    module = llvm.parse_assembly(f'target triple = "{machine.triple}"')
-    # With this memory manager all sections lie in one block: in a large process the other one may put code and its
-    # constants further apart than their 32-bit distances reach, and then ends the process.
-    engine = llvm.create_mcjit_compiler(module, machine.target(), use_lmm=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(f'target triple = "{machine.triple}"'), machine.target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
