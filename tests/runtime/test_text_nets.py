@@ -183,6 +183,42 @@ def test_bad_settings_of_a_vocabulary(line: str) -> None:
     assert error.value.diagnostics[0].span is not None
 
 
+# --- carried states --------------------------------------------------------------------------------------------------
+
+CARRIED = """
+net Carried(V=4, n=3):
+    input  text[T]: class(V)
+    target next[T]: class(V)
+    state  before[n] ~ ones
+    param  E[V, n] ~ normal(0, 1), U[n, n] ~ normal(0, 1), W[V, n] ~ normal(0, 1)
+    h[t < T] = tanh(U @ (h[t-1] else before) + E[text[t]])
+    before <- h[T-1]
+    scores[t] = W @ h[t]
+    output scores
+    loss   nats = mean(t) cross_entropy(scores[t], next[t])
+
+train Carried:
+    vocabulary characters
+    window     WINDOW
+    batch      3
+    optimizer  sgd(lr=0.1)
+"""
+
+
+@pytest.mark.parametrize("window", [1, 2, 4, 12])
+def test_a_text_in_windows_is_the_text_as_a_whole(window: int) -> None:
+    """Three streams of 24 symbols give the same, however long the windows are that they are cut into."""
+    text = "".join("abcd"[k] for k in np.random.default_rng(1).integers(0, 4, 3 * 24 + 1))
+    whole = netlang.loads(CARRIED.replace("WINDOW", "24"), dtype="float64")
+    parts = netlang.loads(CARRIED.replace("WINDOW", str(window)), dtype="float64")
+    expected = whole.evaluate({"text": text})["nats"]
+    assert parts.evaluate({"text": text})["nats"] == pytest.approx(expected, rel=1e-12)
+    other = parts.evaluate({"text": text}, batch=2)["nats"]  # streams with other beginnings
+    assert other != pytest.approx(expected, rel=1e-6)
+    plain = netlang.loads(CARRIED.replace("WINDOW", str(window)).replace("    before <- h[T-1]\n", ""), dtype="float64")
+    assert plain.evaluate({"text": text})["nats"] != pytest.approx(expected, rel=1e-6)
+
+
 # --- perplexity ------------------------------------------------------------------------------------------------------
 
 LENGTHS = """
