@@ -288,6 +288,9 @@ def test_tables_of_texts(tmp_path: Path) -> None:
 
 def test_texts_in_memory() -> None:
     assert open_texts({"text": "abc"}, ["text"]) == Text("abc", "`text`")
+    with pytest.raises(NetlangError) as error:
+        open_texts({"k": [1, 2], "text": "abc"}, ["text"])
+    assert error.value.diagnostics[0].code == "data-source"
     found = open_texts({"source": ["a", "b"], "kind": ["x", "y"], "k": [1, 2]}, ["source"])
     assert isinstance(found, Rows)
     assert found.texts == {"source": ["a", "b"]}

@@ -114,6 +114,12 @@ def _texts_in_memory(source: Mapping[str, ArrayLike], names: Collection[str]) ->
     texts: dict[str, Sequence[str]] = {}
     for name, value in source.items():
         if isinstance(value, str):
+            if len(source) > 1:
+                fail(
+                    "data-source",
+                    f"`{name}` is one long text, which is cut into examples, and comes alone",
+                    help="give only the text, or lists with a text for each example",
+                )
             return Text(value, f"`{name}`")
         if name in names and isinstance(value, Sequence) and value and all(isinstance(v, str) for v in value):
             texts[name] = [str(v) for v in value]
