@@ -21,7 +21,7 @@ from netlang.cache import cache_folder
 from netlang.diagnostics import InternalError
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.cache import ObjectCache, key
-from netlang.targets.cpu.optimize import Machine
+from netlang.targets.cpu.optimize import Loaded, Machine
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 COMPILER = ("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "optimize.py", "native.py")
@@ -99,7 +99,7 @@ class NativeModule:
         """The exported function `name`. The code stays loaded while the entry lives."""
         if name not in self.unit.entries:
             raise InternalError("a native module", f"no entry `{name}`")
-        return Entry(name, ENTRY(self._engine.get_function_address(symbol(name))), self._engine)
+        return Entry(name, ENTRY(self._loaded.addresses[symbol(name)]), self._loaded)
 
     def ir(self) -> str:
         """The optimized LLVM code as text. Compiles again."""
@@ -110,8 +110,8 @@ class NativeModule:
         return optimize.assembly(self.unit.optimized(), self.unit.machine)
 
     @cached_property
-    def _engine(self) -> Any:
-        return optimize.load(self.object_code, self.unit.machine)
+    def _loaded(self) -> Loaded:
+        return optimize.load(self.object_code, [symbol(e) for e in self.unit.entries], self.unit.machine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class Entry:
 
     name: str
     function: Callable[[int, int], int]
-    engine: Any
+    loaded: Loaded
 
     def __call__(self, memory: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
         """Run on an address table and a size table (both int64); they and what they point to must be right."""
@@ -132,7 +132,7 @@ class Entry:
             if table.dtype != np.int64 or not table.flags.c_contiguous:
                 raise InternalError(f"entry `{self.name}`", f"a table is {table.dtype}, not contiguous int64")
         function, addresses = self.function, (memory.ctypes.data, sizes.ctypes.data)
-        tables = (memory, sizes, self.engine)  # kept alive by the closure
+        tables = (memory, sizes, self.loaded)  # kept alive by the closure
 
         def call() -> None:
             if function(*addresses):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -109,21 +109,52 @@ def _with_attributes(text: str, machine: Machine) -> str:
     return re.sub(r"^(define [^\n{]*?)(\s*\{?)$", rf"\1 {attributes}\2", text, flags=re.MULTILINE)
 
 
-def load(code: bytes, machine: Machine) -> Any:
-    """An execution engine with object code in executable memory, calls to libm resolved. Keep it to keep the code."""
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """Object code in executable memory, and the addresses of what it exports; the code lives as long as this does."""
+
+    addresses: Mapping[str, int]
+    owner: Any
+
+
+def load(code: bytes, exported: Sequence[str], machine: Machine) -> Loaded:
+    """Load object code, calls to the C library resolved.
+
+    By JITLink, which puts all of an object into one block. The older loader, which may put code and constants further
+    apart than 32-bit distances reach, and then ends the process, is left to Windows, whose objects JITLink does not
+    load yet.
+    """
     _initialize()
-    _resolve_library()
+    if sys.platform == "win32":
+        return _load_on_windows(code, exported, machine)
+    jit = llvm.create_lljit_compiler(machine.target(), use_jit_link=True)
+    library = llvm.JITLibraryBuilder().add_object_img(code)
+    for name, address in _library().items():
+        library.import_symbol(name, address)
+    for name in exported:
+        library.export_symbol(name)
+    linked = library.link(jit, "kernels")
+    return Loaded({name: linked[name] for name in exported}, (linked, jit))
+
+
+def _load_on_windows(code: bytes, exported: Sequence[str], machine: Machine) -> Loaded:
+    for name, address in _library().items():
+        llvm.add_symbol(name, address)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(f'target triple = "{machine.triple}"'), machine.target())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return engine
+    return Loaded({name: engine.get_function_address(name) for name in exported}, engine)
 
 
 @cache
-def _resolve_library() -> None:
-    """Tell LLVM where C library functions are that it does not find in this process by itself (on Windows, most)."""
-    missing = [name for name in LIBRARY if not llvm.address_of_symbol(name)]
+def _library() -> Mapping[str, int]:
+    """Where the C library's functions are; some exist on one system only, and are called there only."""
     library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
-    for name in missing:
-        if function := getattr(library, name, None):  # some exist on one system only, and are called there only
-            llvm.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value)
+    found: dict[str, int] = {}
+    for name in LIBRARY:
+        address = llvm.address_of_symbol(name)
+        if not address and (function := getattr(library, name, None)):
+            address = ctypes.cast(function, ctypes.c_void_p).value
+        if address:
+            found[name] = address
+    return found
