@@ -219,6 +219,18 @@ def test_a_text_in_windows_is_the_text_as_a_whole(window: int) -> None:
     assert plain.evaluate({"text": text})["nats"] != pytest.approx(expected, rel=1e-6)
 
 
+def test_a_resumed_run_on_a_text_ends_like_one_that_was_not_interrupted(tmp_path: Path) -> None:
+    text = {"text": "abcd" * 20 + "dcba" * 20}
+    whole, first = (netlang.loads(CARRIED.replace("WINDOW", "5")) for _ in range(2))
+    whole.fit(text, epochs=3, validation=0.2, progress=False)
+    first.fit(text, epochs=1, validation=0.2, progress=False, checkpoint=tmp_path / "c.netc")
+    resumed = netlang.load(tmp_path / "c.netc")
+    resumed.fit(text, epochs=3, validation=0.2, progress=False, resume=True)
+    assert resumed.vocabulary == whole.vocabulary
+    assert all((resumed.params[name] == whole.params[name]).all() for name in whole.params)
+    assert resumed.history["nats"] == whole.history["nats"]
+
+
 # --- perplexity ------------------------------------------------------------------------------------------------------
 
 LENGTHS = """
