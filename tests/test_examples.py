@@ -23,6 +23,7 @@ from netlang.passes.lift import lift
 from netlang.passes.objective import objective
 from netlang.runtime.sources import open_texts
 from netlang.runtime.sources.text import Text
+from netlang.runtime.symbols import symbol_tables
 from netlang.targets.reference import evaluate
 
 FOLDER = Path(__file__).parents[1] / "examples"
@@ -67,6 +68,7 @@ def test_an_example_elaborates_and_its_gradients_are_finite(path: Path) -> None:
                 arrays[node.name] = random.integers(0, node.classes.evaluate(sizes), shape)
             else:
                 arrays[node.name] = random.uniform(size=shape)
+    arrays |= symbol_tables(graph.inputs("vocabulary"), None, np.float64)
     values = evaluate(derived, arrays, only=[target, *derived.gradients.values()], direct=False)
     assert math.isfinite(values[target])
     for parameter in graph.params:

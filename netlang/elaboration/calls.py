@@ -15,6 +15,7 @@ from netlang.elaboration.arithmetic import (
     to_tensor,
 )
 from netlang.elaboration.frame import Context
+from netlang.elaboration.symbols import SYMBOL_TABLES, symbol_table
 from netlang.elaboration.values import (
     Builtin,
     Instance,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 REDUCERS = ("sum", "mean", "prod", "max", "min", "argmax", "argmin")
-BUILTINS = frozenset({*FUNCTIONS, *REDUCERS, "reshape", "size"})
+BUILTINS = frozenset({*FUNCTIONS, *REDUCERS, *SYMBOL_TABLES, "reshape", "size"})
 
 
 class Calls:
@@ -97,6 +98,8 @@ class Calls:
             _arity(name, values, 1, span)
             count = product(to_tensor(values[0], span).shape)
             return count.constant if count.is_constant else count
+        if name in SYMBOL_TABLES:
+            return symbol_table(self.elaborator.builder, name, values, span)
         if name in REDUCERS and len(values) == 1:
             return self.evaluate.reductions.total(name, to_tensor(values[0], span))
         if name not in FUNCTIONS:

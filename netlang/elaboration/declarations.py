@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netlang.diagnostics import fail
+from netlang.elaboration.categorical import categorical, is_categorical
 from netlang.elaboration.evaluate import CONSTANTS
 from netlang.elaboration.frame import Frame
 from netlang.elaboration.values import (
@@ -104,15 +105,15 @@ class Declarations:
         self, kind: str, item: tree.Declared, shape: tuple[Int, ...], frame: Frame, origin: Origin, maker: str
     ) -> Tensor:
         """A parameter, a state or noise."""
+        if kind == "noise":
+            return self.noise(item, shape, frame, origin, maker)
         if item.type is not None:
             fail(
                 "bad-declaration",
                 f"a `{kind}` holds real numbers",
                 item.type.span,
-                help="`class(...)` is for inputs and targets",
+                help="`class(...)` is for inputs, targets and noise",
             )
-        if kind == "noise":
-            return self.noise(item, shape, frame, origin, maker)
         for dim, extent in zip(item.dims or (), shape, strict=False):
             if not extent.is_constant:
                 fail(
@@ -177,6 +178,11 @@ class Declarations:
                 help=f"write one: `noise {item.name}{_brackets(item)} ~ normal(0, 1)`",
             )
         path = frame.path(item.name)
+        if item.type is not None or is_categorical(item.init):
+            classes = None
+            if item.type is not None:
+                classes = self.elaborator.evaluate.extent(item.type.count, frame, "the number of classes")
+            return categorical(self.elaborator, path, item.init, shape, classes, frame, origin, maker)
         value = self.elaborator.initializers.drawn(item.init, shape, frame, origin, path, per_example=True)
         return self.elaborator.builder.equation(self.elaborator.builder.unused(path), value, origin, maker=maker)
 

@@ -59,7 +59,8 @@ class Goal:
 class Recipe:
     """A `train` section. `batch` is the number of examples in a step; `validation` the fraction that is held out.
 
-    `vocabulary` says what the symbols of texts are, `window` how many of them make an example.
+    `vocabulary` says what the symbols of texts are, `window` how many of them make an example, and `stride` how many
+    there are from the start of one example to that of the next.
     """
 
     goals: tuple[Goal, ...]
@@ -73,6 +74,7 @@ class Recipe:
     columns: tuple[str, ...] = ()
     vocabulary: Symbols | None = None
     window: int | None = None
+    stride: int | None = None
     validation: float = 0.0
     normalize: tuple[str, ...] = ()
     shuffle: bool = True
@@ -329,6 +331,7 @@ _READERS: dict[str, Callable[[_Reader, tree.Setting], object]] = {
     "columns": _Reader.texts,
     "vocabulary": _Reader.symbols,
     "window": _Reader.count,
+    "stride": _Reader.count,
     "validation": _Reader.fraction,
     "normalize": _Reader.names,
     "shuffle": _Reader.truth,

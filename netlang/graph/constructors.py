@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from netlang.graph.expression import (
     FALSE,
     ONE,
+    PLACES,
     TRUE,
     ZERO,
     All,
@@ -244,7 +245,7 @@ def read(tensor: str, *indices: Int) -> Read:
 
 def reduce(op: str, ranges: Iterable[tuple[str, Int]], body: Expr) -> Expr:
     ranges = tuple(ranges)
-    if not ranges and op not in ("argmax", "argmin"):
+    if not ranges and op not in PLACES:
         return body
     return Reduce(op, ranges, body)
 

@@ -74,11 +74,15 @@ class Select(Expr):
         return f"if({self.condition.key}, {self.then.key}, {self.otherwise.key})"
 
 
+PLACES = ("argmax", "argmin", "search")  # the reductions that give a place, an integer
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Reduce(Expr):
-    """A reduction of `body` over index ranges; `op` is sum, prod, max, min, argmax or argmin.
+    """A reduction of `body` over index ranges; `op` is sum, prod, max, min, argmax, argmin or search.
 
-    argmax and argmin give the row-major place of the first extreme among the ranges.
+    argmax and argmin give the row-major place of the first extreme among the ranges. search, over one range along which
+    the body does not decrease, gives the first place where it is above 0, else the last.
     """
 
     op: str

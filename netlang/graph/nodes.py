@@ -37,10 +37,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Input(Node):
-    """Given at each call. `role` is "input", "target" or "clock" (a scalar of the training loop, such as the step)."""
+    """Given at each call. `role` is "input", "target", "clock" (a scalar of the training loop, such as the step) or
+    "vocabulary" (a table of what the net's vocabulary knows of its symbols)."""
 
     role: str = "input"
     classes: Int | None = None
+
+    @property
+    def per_example(self) -> bool:
+        """Whether each example of a batch brings its own."""
+        return self.role in ("input", "target")
 
 
 @dataclass(frozen=True)

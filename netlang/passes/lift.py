@@ -39,7 +39,7 @@ def _batched(graph: Graph) -> frozenset[str]:
 
 
 def _is_source(node: Node) -> bool:
-    return (isinstance(node, Input) and node.role != "clock") or (isinstance(node, Random) and node.per_example)
+    return (isinstance(node, Input) and node.per_example) or (isinstance(node, Random) and node.per_example)
 
 
 def _lifted(node: Node, batched: frozenset[str]) -> Node:

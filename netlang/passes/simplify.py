@@ -27,6 +27,7 @@ from netlang.graph.constructors import (
 )
 from netlang.graph.expression import (
     FALSE,
+    PLACES,
     TRUE,
     ZERO,
     Apply,
@@ -117,7 +118,7 @@ def _reduction(e: Reduce, extents: Extents) -> Expr:
     if body == ZERO and e.op == "sum":
         return ZERO
     if not ranges:
-        return ZERO if e.op in ("argmax", "argmin") else body
+        return ZERO if e.op in PLACES else body
     return Reduce(e.op, tuple(ranges.items()), body)
 
 

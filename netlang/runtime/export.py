@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -86,7 +86,7 @@ def _interface(net: Net, training: bool, embedded: bool, needed: tuple[str, ...]
     from netlang.targets.cpu.library.layout import block
 
     itemsize = net.dtype.itemsize
-    constants = _constants(net)
+    constants = _constants(net, [net.model.forward_graph, *([net.model.step_graph] if training else [])])
     values = {**net.values, **constants}
     functions = [_forward(net)]
     if training:
@@ -145,7 +145,7 @@ def _function(
     from netlang.targets.cpu.library.interface import Argument, Function, c_names
 
     program = schedule(graph, [*outputs.values(), *gradients.values()], updates)
-    declared = [n for n in graph if isinstance(n, Input) and n.role != "clock"]
+    declared = [n for n in graph if isinstance(n, Input) and n.per_example]
     names = c_names(node.name for node in declared)
     filled = c_names(outputs, names.values())
     inputs = [Argument(n.name, names[n.name], n.name, n.role, n.dtype, n.shape, n.classes) for n in declared]
@@ -181,7 +181,8 @@ def _base_key(net: Net, node: Node) -> int:
 
 
 def normalized(graph: Graph, normalization: Normalization) -> Graph:
-    """A lifted graph that normalizes its inputs itself, by parameters `x.mean` and `x.scale`."""
+    """A lifted graph that normalizes its inputs itself, by parameters `x.mean` and `x.scale`; what it reads of the
+    vocabulary is a parameter too."""
     made: dict[str, list[Node]] = {}
     for name, moments in normalization.moments.items():
         node = graph.nodes.get(name)
@@ -190,6 +191,8 @@ def normalized(graph: Graph, normalization: Normalization) -> Graph:
     names = {name: nodes[-1].name for name, nodes in made.items()}
     nodes: list[Node] = []
     for node in graph:
+        if isinstance(node, Input) and node.role == "vocabulary":
+            node = Param(node.name, node.shape, node.dtype, node.origin)
         nodes += [_renamed(node, names), *made.get(node.name, ())]
     return graph.evolve(nodes, **graph.renamed_roots(names))
 
@@ -213,8 +216,11 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
     return node
 
 
-def _constants(net: Net) -> dict[str, Any]:
+def _constants(net: Net, graphs: Iterable[Graph]) -> dict[str, Any]:
+    """What an exported net knows besides its parameters and states: its normalization and tables of its vocabulary."""
     found: dict[str, Any] = {}
+    for graph in graphs:
+        found |= net.tables(graph)
     for name, moments in net.normalization.moments.items():
         for word, numbers in (("mean", moments.mean), ("scale", moments.scale)):
             array = np.array(numbers, net.dtype)

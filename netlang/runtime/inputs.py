@@ -25,7 +25,7 @@ def checked_inputs(
     `graph` is the lifted graph of the program. Raises `NetlangError`: `input-missing`, `input-unknown`, `input-shape`,
     `input-dtype`, `input-batch`, `input-label`, `input-not-finite` (labels and targets only), `requirement`.
     """
-    declared = {n.name: n for n in graph if isinstance(n, Input) and n.role != "clock"}
+    declared = {n.name: n for n in graph if isinstance(n, Input) and n.per_example}
     for name in given:
         if name not in declared:
             fail(

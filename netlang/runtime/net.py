@@ -21,6 +21,7 @@ from netlang.random import derive_key
 from netlang.runtime.inputs import checked_inputs
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
+from netlang.runtime.symbols import symbol_tables
 from netlang.runtime.training import History, Snapshot, evaluate, fit
 from netlang.runtime.vocabulary import Vocabulary
 from netlang.schedule.schedule import schedule
@@ -76,6 +77,7 @@ class Net:
         self.params = Values(self.values, [p.name for p in model.inference.params])
         self.state = Values(ChainMap(self.carried, self.values), [n for n in self.values if n not in self.params])
         self._compiled: dict[object, Compiled] = {}
+        self._known_tables: tuple[Vocabulary | None, dict[str, Array]] = None, {}
 
     def __copy__(self) -> Net:
         """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
@@ -329,10 +331,11 @@ class Net:
         program, graph = compiled.program, compiled.graph
         keys = {n: derive_key(self.seed, self.steps_done, _stream(graph[n])) for n in program.program.keys}
         self._carry(compiled, sizes[BATCH])
-        return program.run(self.bound(arrays), sizes, keys)
+        return program.run(self.bound(arrays, graph), sizes, keys)
 
-    def bound(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """The arrays with the values of parameters and states, and what the clock of the training loop says."""
+    def bound(self, arrays: Mapping[str, Array], graph: Graph) -> dict[str, Array]:
+        """The arrays with what else the graph reads: parameters, states, the clock of the training loop, and tables of
+        the vocabulary."""
         clock = {
             "clock.step": self.steps_done,
             "clock.epoch": self.epochs_done,
@@ -340,7 +343,18 @@ class Net:
             "clock.epochs": self.total_epochs,
         }
         numbers = {name: np.array(value, self.dtype) for name, value in clock.items()}
-        return {**self.values, **self.carried, **numbers, **arrays}
+        return {**self.values, **self.carried, **numbers, **self.tables(graph), **arrays}
+
+    def tables(self, graph: Graph) -> dict[str, Array]:
+        """The tables of the vocabulary that a graph reads, made once for each vocabulary."""
+        vocabulary, tables = self._known_tables
+        if vocabulary is not self.vocabulary:
+            tables = {}
+            self._known_tables = self.vocabulary, tables
+        wanted = graph.inputs("vocabulary")
+        if missing := [node for node in wanted if node.name not in tables]:
+            tables |= symbol_tables(missing, self.vocabulary, self.dtype)
+        return {node.name: tables[node.name] for node in wanted}
 
     def _initial_values(self, names: Iterable[str]) -> dict[str, Array]:
         """First values of the named parameters and states, from the seed."""

@@ -37,12 +37,14 @@ def symbol_inputs(nodes: Sequence[Input]) -> list[Input]:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a net reads texts: its name, its inputs and targets, and how many symbols a window has."""
+    """How a net reads texts: its name, its inputs and targets, how many symbols a window has, and how many there are
+    from the start of one to the start of the next."""
 
     net: str
     inputs: Sequence[Input]
     targets: Sequence[Input]
     window: int | None = None
+    stride: int | None = None
     span: Span | None = None
 
     @property
@@ -95,15 +97,13 @@ class Reading:
                 place=source.origin,
                 help="give a longer text or a smaller `window`",
             )
-        arrays: dict[str, Array] = {}
-        if following and not following[0].shape:  # each place has one symbol to tell, so each starts a window
-            arrays[given.name] = np.lib.stride_tricks.sliding_window_view(numbers[:-1], length)
-            arrays[following[0].name] = numbers[length:]
-        else:
-            count = (len(numbers) - len(following)) // length
-            arrays[given.name] = numbers[: count * length].reshape(count, length)
-            for target in following:
-                arrays[target.name] = numbers[1 : count * length + 1].reshape(count, length)
+        # a target without places has one symbol to tell for each window, so that each place of the text starts one
+        alone = bool(following) and not following[0].shape
+        stride = self.stride or (1 if alone else length)
+        windows = np.lib.stride_tricks.sliding_window_view(numbers, length)  # without a copy
+        arrays: dict[str, Array] = {given.name: windows[: len(windows) - len(following) : stride]}
+        for target in following:
+            arrays[target.name] = numbers[length::stride] if alone else windows[1::stride]
         examples = len(arrays[given.name])
         arrays |= {node.name: np.full(examples, length) for node in self.nodes if _counts(node, given)}
         return Dataset(arrays, origin=source.origin, ordered=True)

@@ -160,8 +160,10 @@ def read(
     Texts are read by the net's vocabulary; a net without one gets that of these texts, as its section says.
     """
     recipe = net.model.recipe
-    wanted, window, span = (recipe.vocabulary, recipe.window, recipe.span) if recipe is not None else (None,) * 3
-    reading = Reading(net.name, net.inputs, net.targets, window, span)
+    wanted = recipe.vocabulary if recipe is not None else None
+    reading = Reading(net.name, net.inputs, net.targets)
+    if recipe is not None:
+        reading = replace(reading, window=recipe.window, stride=recipe.stride, span=recipe.span)
     vocabulary, texts = net.vocabulary, None
     if vocabulary is not None or wanted is not None:
         texts = open_texts(data, reading.names, columns=columns, folder=folder)
@@ -313,7 +315,7 @@ class _Run:
     def culprit(self, arrays: Mapping[str, Array]) -> str:
         net = self.net
         graph = net.model.step_graph
-        bound = net.bound(arrays)
+        bound = net.bound(arrays, graph)
         given = {n.name: bound[n.name] for n in graph if n.name in bound}
         with np.errstate(all="ignore"):
             values = evaluate_reference(

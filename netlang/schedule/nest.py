@@ -18,6 +18,7 @@ from netlang.schedule.program import (
     Guard,
     Local,
     Loop,
+    Search,
     Statement,
     Store,
     Tensor,
@@ -30,6 +31,11 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     if reduction is None:
         guards, members = _replaced(group, tensors)
         return _loops(group.ranges, guards, _members(group, members, tensors, stored), set(group.fixed))
+    if reduction.op == "search":
+        ((middle, extent),) = reduction.ranges
+        found = Search(scalar(first), middle, extent, reduction.body)
+        rest = _members(group, group.members[1:], tensors, stored, first)
+        return _loops(group.ranges, [], (found, *rest), set(group.fixed))
     order = loop_order(group, tensors)
     if order.in_memory:
         return _accumulate_in_memory(group, reduction, order)

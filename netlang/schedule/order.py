@@ -7,13 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from netlang.graph.constructors import conjuncts
-from netlang.graph.expression import Apply, AtLeastZero, Condition, Const, Expr, IsZero, Read, Reduce, Select, Whole
+from netlang.graph.expression import (
+    PLACES,
+    Apply,
+    AtLeastZero,
+    Condition,
+    Const,
+    Expr,
+    IsZero,
+    Read,
+    Reduce,
+    Select,
+    Whole,
+)
 from netlang.graph.integer import Index, Int, fetch, index, integer
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import free_indices, tensor_reads, walk
 from netlang.schedule.program import Contraction, Tensor
 
 NEUTRAL = {"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf, "argmax": -math.inf, "argmin": math.inf}
+NEUTRAL |= {"search": -math.inf}
 LANES = 16
 UNROLLED = 16  # a window of at most this many places is unrolled by LLVM, and the loop around it vectorized
 Ranges = list[tuple[str, Int]]
@@ -108,7 +121,7 @@ def loop_order(group: Group, tensors: Mapping[str, Tensor]) -> Order:
     outputs, reduced = group.ranges, list(reduction.ranges)
     guards, body = split_guard(reduction)
     scatter = _scattered(group, guards, {n for n, _ in reduced})
-    if reduction.op in ("argmax", "argmin") or group.members[0].dtype == "int" or not reduced:
+    if reduction.op in PLACES or group.members[0].dtype == "int" or not reduced:
         return Order(False, [], reduced)
     if scatter is not None:
         return scatter

@@ -106,6 +106,19 @@ class Extreme:
 
 
 @dataclass(frozen=True)
+class Search:
+    """`name` is the first `index` in range(extent) where `value` is above 0, else the last one.
+
+    Found by bisection: the value does not decrease with the index.
+    """
+
+    name: str
+    index: str
+    extent: Int
+    value: Expr
+
+
+@dataclass(frozen=True)
 class Store:
     """`tensor[indices] = value`, or `op(tensor[indices], value)` where there is an `op`."""
 
@@ -133,7 +146,7 @@ class Loop:
     body: tuple[Statement, ...]
 
 
-Statement = Assign | Combine | Extreme | Store | Guard | Loop
+Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
@@ -206,7 +219,7 @@ def statements(body: Iterable[Statement]) -> Iterator[Statement]:
 
 def expressions(statement: Statement) -> tuple[Expr | Condition, ...]:
     """The expressions and conditions directly in a statement."""
-    if isinstance(statement, Assign | Combine | Extreme | Store):
+    if isinstance(statement, Assign | Combine | Extreme | Search | Store):
         return (statement.value,)
     return (statement.condition,) if isinstance(statement, Guard) else ()
 
@@ -217,6 +230,8 @@ def places(statement: Statement) -> tuple[Int, ...]:
         return statement.indices
     if isinstance(statement, Extreme):
         return (statement.place,)
+    if isinstance(statement, Search):
+        return (statement.extent,)
     return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
 
 
@@ -246,6 +261,8 @@ def rewrite_statements(
             return Combine(s.name, s.op, expr(s.value))
         if isinstance(s, Extreme):
             return Extreme(s.name, s.best, s.op, expr(s.value), ints(s.place))
+        if isinstance(s, Search):
+            return Search(s.name, s.index, ints(s.extent), expr(s.value))
         if isinstance(s, Store):
             return Store(s.tensor, tuple(map(ints, s.indices)), expr(s.value), s.op)
         if isinstance(s, Guard):

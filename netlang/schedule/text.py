@@ -18,6 +18,7 @@ from netlang.schedule.program import (
     Kernel,
     Local,
     Program,
+    Search,
     Statement,
     Store,
 )
@@ -68,6 +69,8 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             yield f"{margin}{s.name} {s.op}= {_expression(s.value)}"
         elif isinstance(s, Extreme):
             yield f"{margin}{s.name}, {s.best} {s.op}= {s.place.key}, {_expression(s.value)}"
+        elif isinstance(s, Search):
+            yield f"{margin}{s.name} = first {s.index} in 0 .. {s.extent.key} where {_expression(s.value)} > 0"
         elif isinstance(s, Store):
             left = expression_text(Read(s.tensor, s.indices))
             yield f"{margin}{left} {s.op}= {_expression(s.value)}"

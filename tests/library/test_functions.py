@@ -74,6 +74,7 @@ def test_activation(applied: str) -> None:
 
 def test_every_function_has_a_closed_form() -> None:
     known = {applied.partition("(")[0] for applied in (*ACTIVATIONS, *LOSSES, *METRICS)}
+    known |= {"visible"}  # what attention is masked by, tested with its layers
     assert {d.name.id for d in standard_library() if d.kind in ("fn", "loss", "metric")} == known
 
 
@@ -105,6 +106,13 @@ LOSSES: dict[str, tuple[str, object, object, float]] = {
     "nll": (CLASS, S, 1, 0.4),
     "svm": (CLASS, S, 0, 1.7),  # margins -0.9, 1.7, -0.4
     "squared_hinge": (CLASS, S, 0, 1.7**2),
+    "negative_sampling": (
+        "input a[4]\n    target b[4, 2]",
+        S,
+        np.stack([P, Q], axis=1),
+        float(-np.log(sigmoid(S)).sum() - np.log(sigmoid(-P)).sum() - np.log(sigmoid(-Q)).sum()),
+    ),
+    "hierarchical_softmax": (REAL, S, np.array([1.0, -1, 1, 0]), float(-np.log(sigmoid(SIGN * S))[:3].sum())),
     "kl": (REAL, Q, P, float((P * np.log(P / Q)).sum())),
     "kl_normal": (REAL, S, Q, float((np.exp(Q) + S**2 - 1 - Q).sum() / 2)),
 }

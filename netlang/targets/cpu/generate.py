@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from netlang.graph.integer import Int, is_nonnegative
-from netlang.schedule.program import Assign, Combine, Extreme, Guard, Kernel, Loop, Program, Statement, Store
+from netlang.schedule.program import Assign, Combine, Extreme, Guard, Kernel, Loop, Program, Search, Statement, Store
 from netlang.schedule.text import source_text
-from netlang.targets.cpu.expressions import Expressions, sizes_text
+from netlang.targets.cpu.expressions import SUM, Expressions, sizes_text
 from netlang.targets.cpu.names import Names, identifier
 
 ENTRY = "run"
@@ -105,6 +105,8 @@ class _Function:
             write.emit(COMBINE[s.op].format(self.names.of("scalar", s.name), value))
         elif isinstance(s, Extreme):
             self._extreme(s)
+        elif isinstance(s, Search):
+            self._search(s)
         else:
             self._store(s)
 
@@ -149,6 +151,21 @@ class _Function:
         self.body.emit(f"if {value} {better} {best} or (isnan({value}) and not isnan({best})):")
         self.body.emit(f"    {best} = {value}")
         self.body.emit(f"    {found} = {place}")
+
+    def _search(self, s: Search) -> None:
+        """Bisection: the place is from `found` to `last`."""
+        found, last = self.names.of("index", s.name), self.names.unique("last")
+        middle = self.names.of("index", s.index)
+        self.body.emit(f"{found} = 0")
+        self.body.emit(f"{last} = {self.body.integer(s.extent - 1)}")
+        self.body.emit(f"while {found} < {last}:")
+        self.body.margin += "    "
+        self.body.emit(f"{middle} = ({found} + {last}) // 2")
+        self.body.emit(f"if {self.body.real(s.value, SUM)} > 0.0:")
+        self.body.emit(f"    {last} = {middle}")
+        self.body.emit("else:")
+        self.body.emit(f"    {found} = {middle} + 1")
+        self.body.margin = self.body.margin[:-4]
 
     def _store(self, s: Store) -> None:
         tensor = self.program.tensors[s.tensor]

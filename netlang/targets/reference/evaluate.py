@@ -202,6 +202,11 @@ def _reduced(body: Expr, grid: Grid, rank: int) -> Array:
     return np.asarray(_REDUCTIONS[body.op](flat, axis=-1))
 
 
+def _search(values: Array, axis: int) -> Array:
+    found = np.argmax(values > 0, axis=axis)
+    return np.asarray(np.where(np.any(values > 0, axis=axis), found, values.shape[axis] - 1))
+
+
 # argmax and argmin give the first extreme, in the row-major order of the ranges
 _REDUCTIONS: dict[str, Any] = {
     "sum": np.sum,
@@ -210,6 +215,7 @@ _REDUCTIONS: dict[str, Any] = {
     "min": np.min,
     "argmax": np.argmax,
     "argmin": np.argmin,
+    "search": _search,
 }
 
 
