@@ -157,6 +157,7 @@ def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tupl
     target = group.members[0].name
     shared = {name for name, _ in order.shared} | set(group.fixed)
     set_neutral = Store(target, group.places, Const(NEUTRAL[reduction.op]))
-    clear = _loops([r for r in group.ranges if r[0] not in shared], [], (set_neutral,), shared)
+    cleared = [r for r in group.ranges if r[0] not in shared]
+    clear = () if group.accumulates else _loops(cleared, [], (set_neutral,), shared)
     update = _loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
     return _loops(order.shared, [], (*clear, *update), set(group.fixed))

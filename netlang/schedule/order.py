@@ -36,13 +36,15 @@ Ranges = list[tuple[str, Int]]
 class Group:
     """Equations over one iteration space, renamed to one set of indices; a reduction may come first.
 
-    `fixed` are the indices that loops around the group run over: the times of a recurrence.
+    `fixed` are the indices that loops around the group run over: the times of a recurrence. A group that `accumulates`
+    is a reduction that is added to what its memory holds.
     """
 
     indices: tuple[str, ...]
     shape: tuple[Int, ...]
     members: list[Equation] = field(default_factory=list)
     fixed: tuple[str, ...] = ()
+    accumulates: bool = False
 
     @property
     def ranges(self) -> Ranges:
@@ -172,6 +174,14 @@ def _access_cost(place: Int, name: str, share: float) -> float:
         return 0.0
     step = abs(place.coefficient(Index(name))) if place.is_linear_in(name) else LANES
     return share if step == 1 else 1.0 if step < LANES else 1.5
+
+
+def is_scatter(group: Group) -> bool:
+    """Whether the group is a sum into the places that a guard computes: the gradient of a lookup."""
+    reduction = group.reduction
+    if reduction is None or reduction.op != "sum" or group.members[0].dtype != "real":
+        return False
+    return _scattered(group, split_guard(reduction)[0], {n for n, _ in reduction.ranges}) is not None
 
 
 def _scattered(group: Group, guards: list[Condition], reduced: set[str]) -> Order | None:

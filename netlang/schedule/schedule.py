@@ -13,6 +13,7 @@ from netlang.graph.recurrence import Loop as TimeLoop
 from netlang.graph.text import node_text
 from netlang.graph.traversal import integers as integers_of
 from netlang.graph.traversal import tensor_reads, walk
+from netlang.schedule.accumulate import accumulate_updates
 from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
 from netlang.schedule.fuse import fuse
@@ -50,6 +51,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     results, next_values = add_copies(nodes, roots, updates)
     tensors, buffers = allocate(nodes.values(), results.values())
     groups = _grouped(order, nodes, tensors)
+    groups = accumulate_updates(groups, tensors, buffers, next_values)
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
     kernels = tuple(_kernel(group, tensors, stored, graph.nodes) for group in groups)
