@@ -69,9 +69,9 @@ class Builder:
             requirements=tuple(self.requirements.values()),
         )
 
-    def require(self, condition: Condition, message: str, span: Span) -> None:
-        """Note a condition on run-time sizes."""
-        self.requirements.setdefault(condition, Requirement(condition, message, span))
+    def require(self, condition: Condition, message: Iterable[str | Int], span: Span) -> None:
+        """Note a condition on run-time sizes; see `Requirement`."""
+        self.requirements.setdefault(condition, Requirement(condition, tuple(message), span))
 
     def add(self, node: Node) -> Node:
         assert node.name not in self.nodes, node.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netlang.diagnostics import fail
 from netlang.elaboration.categorical import categorical, is_categorical
-from netlang.elaboration.evaluate import CONSTANTS
+from netlang.elaboration.evaluate import CONSTANTS, TRAINING
 from netlang.elaboration.frame import Frame
 from netlang.elaboration.values import (
     Absent,
@@ -40,8 +40,11 @@ class Declarations:
                 help="put it into a layer of its own",
             )
         for item in s.items:
-            if item.name in frame.later:
-                self.elaborator.define(item.name, self.declared(s.kind, item, frame), frame)
+            if item.name in frame.later and item.name not in frame.active:
+                frame.active.append(item.name)
+                value = self.declared(s.kind, item, frame)
+                frame.active.remove(item.name)
+                self.elaborator.define(item.name, value, frame)
 
     def declared(self, kind: str, item: tree.Declared, frame: Frame) -> Value:
         if item.condition is not None:
@@ -55,8 +58,8 @@ class Declarations:
                 )
             if not holds:
                 return Absent(item.name)
-        if kind in ("input", "target"):
-            self.sizes(item, frame)
+            if kind in ("input", "target"):
+                self.sizes(item, frame)
         shape = self.dims(item.dims or (), frame)
         if frame.kind == "optimizer":  # a state for each weight, in the shape of the weight
             weight = frame.names[frame.weight]
@@ -73,7 +76,7 @@ class Declarations:
         for dim in item.dims or ():
             if (
                 isinstance(dim, tree.Name)
-                and dim.id != BATCH
+                and dim.id not in (BATCH, TRAINING)
                 and dim.id not in frame.names
                 and dim.id not in frame.later
                 and dim.id not in CONSTANTS

@@ -32,7 +32,7 @@ from netlang.elaboration.values import (
     bind,
     single,
 )
-from netlang.graph.constructors import every, select
+from netlang.graph.constructors import select
 from netlang.graph.expression import ONE, ZERO, Expr
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
@@ -40,6 +40,7 @@ from netlang.graph.nodes import Origin
 from netlang.graph.sizes import only_sizes
 from netlang.graph.traversal import substitute
 from netlang.language import tree
+from netlang.language.names import FILLED
 
 
 def elaborate(
@@ -139,6 +140,11 @@ class Elaborator:
         """Elaborate statements in order; returns what `return` returns."""
         for statement in statements:
             self.announce(statement, frame)
+        for statement in statements:
+            if isinstance(statement, tree.Declaration) and statement.kind in ("input", "target"):
+                for item in statement.items:
+                    if item.condition is None:
+                        self.declarations.sizes(item, frame)
         for statement in statements:
             if isinstance(statement, tree.Return):
                 return self.returned(statement, frame)
@@ -294,9 +300,7 @@ class Elaborator:
     def require(self, s: tree.Require, frame: Frame) -> None:
         holds = self.evaluate.complete(s.condition, frame)
         if isinstance(holds, Truth) and not holds.shape and only_sizes(holds.element(())):
-            condition = holds.element(())
-            self.builder.require(condition, self.filled(s.message.value, frame), s.span)
-            frame.required = every([frame.required, condition])
+            self.builder.require(holds.element(()), self.filled(s.message.value, frame), s.span)
             return
         if not isinstance(holds, bool):
             fail(
@@ -306,14 +310,18 @@ class Elaborator:
                 help="use arguments and extents, which are known then",
             )
         if not holds:
-            fail("requirement", self.filled(s.message.value, frame), s.span, label="this must hold")
+            message = "".join(map(str, self.filled(s.message.value, frame)))
+            fail("requirement", message, s.span, label="this must hold")
 
-    def filled(self, message: str, frame: Frame) -> str:
-        """The message with `{name}` replaced by the value of the name."""
-        for name, value in frame.names.items():
-            if isinstance(value, bool | int | float | str | Int):
-                message = message.replace("{" + name + "}", str(value))
-        return message
+    @staticmethod
+    def filled(message: str, frame: Frame) -> list[str | Int]:
+        """The message in pieces, with `{name}` replaced by the value of the name."""
+        parts: list[str | Int] = list(FILLED.split(message))
+        for k, name in enumerate(parts[1::2]):
+            value = frame.names.get(str(name))
+            known = isinstance(value, bool | int | float | str)
+            parts[2 * k + 1] = value if isinstance(value, Int) else str(value) if known else f"{{{name}}}"
+        return parts
 
     def loop(self, s: tree.For, frame: Frame) -> None:
         items = self.evaluate.complete(s.iterable, frame)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from netlang.elaboration.elaborator import Elaborator
 
 CONSTANTS = {"pi": math.pi, "inf": math.inf}
+TRAINING = "training"
 
 
 class Evaluator:
@@ -85,7 +86,7 @@ class Evaluator:
 
     def complete(self, e: tree.Expression, frame: Frame, indices: Indices | None = None) -> Value:
         """The value of an expression in which every read must be inside its tensor."""
-        context = Context(frame, indices or frame.indices, [])
+        context = Context(frame, indices or frame.indices, [], known=every(self.elaborator.builder.requirements))
         value = self(e, context)
         self.require_inside(context)
         return value
@@ -129,7 +130,8 @@ class Evaluator:
         extent = integer(value)
         at_least_one = at_least_zero(extent - 1)
         if at_least_one not in (TRUE, FALSE) and only_sizes(at_least_one):
-            self.elaborator.builder.require(at_least_one, f"{what}, {extent}, must be at least 1", e.span)
+            said = "" if str(extent).replace(" ", "") == e.span.text.replace(" ", "") else f", {extent},"
+            self.elaborator.builder.require(at_least_one, [f"{what}{said} must be at least 1"], e.span)
         elif at_least_one != TRUE:
             fail(
                 "bad-extent",
@@ -157,7 +159,7 @@ class Evaluator:
             return found
         if e.id in CONSTANTS:
             return CONSTANTS[e.id]
-        if e.id == "training":
+        if e.id == TRAINING:
             return self.elaborator.training
         if "." in e.id:
             return self.dotted(e, context.frame)
@@ -346,7 +348,7 @@ class Evaluator:
         other = context.inner(negate(conditions))
         otherwise = self(e.otherwise, other)
         context.pending += other.pending
-        if conditions == FALSE:
+        if conditions == FALSE and not (isinstance(value, Tensor) and value.shape):
             return otherwise
         truth = Truth((), lambda at: conditions)
         return choose(truth, to_tensor(value, e.body.span), to_tensor(otherwise, e.otherwise.span), e.span)

@@ -40,7 +40,6 @@ class Frame:
     weight: str = ""  # of an optimizer: the name of its first parameter
     round: int | None = None  # the value of the loop variable, inside a `for`
     counter: str = ""  # the name of the loop variable
-    required: Condition = TRUE  # what `require` has said about run-time sizes
 
     def member(self, name: str) -> str:
         """The name, with the round of the `for` that it is in."""
@@ -61,7 +60,7 @@ class Context:
     indices: Indices
     pending: list[Pending]
     exact: bool = False  # inside a subscript: `/` is exact division
-    known: Condition = TRUE  # what the conditions around the expression say about its indices
+    known: Condition = TRUE  # about sizes by what is required, about indices by the conditions around
 
     def inner(self, known: Condition = TRUE) -> Context:
         """The context of a part whose reads are gathered apart, and that is evaluated only where `known` holds."""
@@ -69,8 +68,7 @@ class Context:
 
     def needs(self, condition: Condition, span: Span, message: str) -> None:
         """Note that the text at `span` may be evaluated only where `condition` holds, unless it is known to hold."""
-        known = every([self.known, self.frame.required])
-        if known != TRUE:
-            condition = unproved(condition, known, self.indices.extents)
+        if self.known != TRUE:
+            condition = unproved(condition, self.known, self.indices.extents)
         if condition != TRUE:
             self.pending.append(Pending(condition, span, message))

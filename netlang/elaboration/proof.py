@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 from netlang.graph.constructors import conjuncts, decide, every, negate
@@ -65,18 +65,16 @@ class _Case:
         value = wanted.value.substitute(self.shifts)
         return any(decide(AtLeastZero(rest), self.extents) == TRUE for rest in (value, *self._without(value)))
 
-    def _without(self, value: Int) -> Sequence[Int]:
-        """The value less a multiple of a bound, such that the bound's first term goes, or less a bound of sizes."""
-        rests = []
+    def _without(self, value: Int) -> Iterator[Int]:
+        """The value less a multiple of a bound, such that a term of the bound goes, or less a bound of sizes."""
+        terms = dict(value.terms)
         for bound in self.bounds:
-            if not bound.indices():
-                rests.append(value - bound)
-            else:
-                monomial, c = bound.terms[0]
-                factor, remainder = divmod(dict(value.terms).get(monomial, 0), c)
-                if factor > 0 and not remainder:
-                    rests.append(value - bound * factor)
-        return rests
+            factors = {1} if not bound.indices() else set()
+            for monomial, c in bound.terms:
+                factor, remainder = divmod(terms.get(monomial, 0), c)
+                if monomial and factor > 0 and not remainder:
+                    factors.add(factor)
+            yield from (value - bound * factor for factor in sorted(factors))
 
 
 def _narrowed(facts: Facts, extents: Mapping[str, Int]) -> _Case:

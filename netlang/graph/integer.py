@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import lcm
 
 
 class Keyed:
@@ -327,19 +328,27 @@ def place_in(ranges: Sequence[tuple[str, Int]]) -> Int:
 
 def is_nonnegative(value: Int) -> bool:
     """True where `value >= 0` can be proved from every run-time size being at least 1."""
-    if any(isinstance(atom, Floor | Modulo) for monomial, _ in value.terms for atom in monomial):
-        value = _without_floors(value)
+    rounded = [atom for monomial, _ in value.terms for atom in monomial if isinstance(atom, Floor | Modulo)]
+    if rounded:
+        if any(len(m) > 1 and not all(isinstance(a, Size) for a in m) for m, _ in value.terms):
+            return False
+        d = lcm(*(atom.divisor for atom in rounded))
+        scaled = value * d + (d - 1)  # not negative for the same integers, and its floors are by divisors of d
+        return any(is_nonnegative(least) for least in (_without_floors(scaled), _without_floors(scaled, drop=True)))
     if any(c < 0 for m, c in value.terms if m) or any(not isinstance(a, Size) for a in value.atoms()):
         return False
     return sum(c for _, c in value.terms) >= 0
 
 
-def _without_floors(value: Int) -> Int:
-    """A lower bound: floors and remainders alone in their terms make way for the least that they can be."""
+def _without_floors(value: Int, *, drop: bool = False) -> Int:
+    """A lower bound: floors and remainders alone in their terms make way for the least that they can be.
+
+    The least of `v // d` is `(v - d + 1) / d`, or with `drop` 0 where v is not negative.
+    """
     least = ZERO
     for monomial, c in value.terms:
         atom = monomial[0] if len(monomial) == 1 else None
-        if isinstance(atom, Floor) and c > 0 and is_nonnegative(atom.value):
+        if drop and isinstance(atom, Floor) and c > 0 and is_nonnegative(atom.value):
             continue
         if isinstance(atom, Floor) and c % atom.divisor == 0:
             least += c // atom.divisor * (atom.value if c < 0 else atom.value - atom.divisor + 1)

@@ -17,11 +17,18 @@ MOST_TRIED = 10_000
 
 @dataclass(frozen=True)
 class Requirement:
-    """A condition on run-time sizes that must hold when the net runs."""
+    """A condition on run-time sizes that must hold when the net runs.
+
+    `message` says it in texts and extents, which become numbers where the sizes are known.
+    """
 
     condition: Condition
-    message: str
+    message: tuple[str | Int, ...]
     span: Span
+
+    def text(self, sizes: Mapping[str, int] | None = None) -> str:
+        """The message for these sizes; symbolic without."""
+        return "".join(str(p.evaluate(sizes) if sizes and isinstance(p, Int) else p) for p in self.message)
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether it holds for these sizes; those not given leave it open, which counts as holding."""
@@ -40,7 +47,7 @@ def check(requirements: Iterable[Requirement], sizes: Mapping[str, int]) -> None
             said = ", ".join(f"{name} = {value}" for name, value in sizes.items() if name != BATCH)
             fail(
                 "requirement",
-                f"{requirement.message}; here {said}",
+                f"{requirement.text(sizes)}; here {said}",
                 requirement.span,
                 label="this must hold",
                 help="give inputs of such sizes",
@@ -80,13 +87,16 @@ def chosen_sizes(
 
 def matches(shape: Sequence[Int], given: Sequence[int], sizes: dict[str, int]) -> bool:
     """Whether an array of shape `given` can be a tensor of this shape; sizes that it decides are added to `sizes`."""
-    if len(shape) != len(given):
-        return False
-    for extent, length in zip(shape, given, strict=True):
+    learn(shape, given, sizes)
+    return settled(shape, sizes) == tuple(given)
+
+
+def learn(shape: Sequence[Int], given: Sequence[int], sizes: dict[str, int]) -> None:
+    """Add the sizes that a tensor of this shape decides by an array of shape `given`: those that are extents alone."""
+    for extent, length in zip(shape, given, strict=False) if len(shape) == len(given) else ():
         atom = extent.single
         if isinstance(atom, Size) and length >= 1:
             sizes.setdefault(atom.name, length)
-    return settled(shape, sizes) == tuple(given)
 
 
 def written(shape: Sequence[Int]) -> str:

@@ -52,7 +52,7 @@ def condition_text(c: Condition) -> str:
         return _equal(c.value, "==")
     if isinstance(c, AtLeastZero):
         low, high = c.value.sides()
-        return f"{low.key} <= {high.key}"
+        return f"{low} <= {high}"
     if isinstance(c, Compare):
         return f"{_expr(c.left)[0]} {c.op} {_expr(c.right)[0]}"
     if isinstance(c, Not):
@@ -71,7 +71,7 @@ def _nested(c: Condition) -> str:
 
 def _equal(value: Int, op: str) -> str:
     low, high = value.sides()
-    return f"{high.key} {op} {low.key}"
+    return f"{high} {op} {low}"
 
 
 def _expr(e: Expr) -> tuple[str, int]:
@@ -79,9 +79,9 @@ def _expr(e: Expr) -> tuple[str, int]:
     if isinstance(e, Const):
         return _number(e.value), _ATOM if e.value >= 0 else _SUM
     if isinstance(e, Whole):
-        return e.value.key, _ATOM if e.value.single else _PRODUCT if len(e.value.terms) == 1 else _SUM
+        return str(e.value), _ATOM if e.value.single else _PRODUCT if len(e.value.terms) == 1 else _SUM
     if isinstance(e, Read):
-        return f"{e.tensor}[{', '.join(i.key for i in e.indices)}]" if e.indices else e.tensor, _ATOM
+        return f"{e.tensor}[{', '.join(map(str, e.indices))}]" if e.indices else e.tensor, _ATOM
     if isinstance(e, Select):
         return (
             f"({expression_text(e.then)} if {condition_text(e.condition)} else {expression_text(e.otherwise)})",
@@ -154,7 +154,7 @@ def node_text(node: Node) -> str:
     kind = type(node).__name__.lower()
     text = f"{node.name}{shape_text(node.shape)}"
     if isinstance(node, Input):
-        return f"{node.role} {text}" + (f": class({node.classes.key})" if node.classes is not None else "")
+        return f"{node.role} {text}" + (f": class({node.classes})" if node.classes is not None else "")
     if isinstance(node, Random):
         return f"random {text} ~ {node.distribution}" + ("" if node.per_example else "  : once")
     if isinstance(node, View):

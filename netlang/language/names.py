@@ -17,7 +17,7 @@ def names_in(nodes: Iterable[tree.Tree]) -> Iterator[str]:
         if isinstance(node, tree.Name):
             yield node.id
         elif isinstance(node, tree.Require):
-            yield from _FILLED.findall(node.message.value)
+            yield from FILLED.findall(node.message.value)
             stack.append(node.condition)
         elif isinstance(node, tuple):
             stack.extend(node)
@@ -26,7 +26,7 @@ def names_in(nodes: Iterable[tree.Tree]) -> Iterator[str]:
             stack.extend(getattr(node, f.name) for f in fields(node) if f.name not in skipped)
 
 
-_FILLED = re.compile(r"\{(\w+)\}")  # a name in the message of a `require`
+FILLED = re.compile(r"\{(\w+)\}")  # a name in the message of a `require`
 
 # where a name stands for itself rather than for what it means elsewhere
 _DEFINED: dict[type, tuple[str, ...]] = {

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from netlang.diagnostics import Diagnostic, NetlangError, fail, listing, nearest
 from netlang.graph.integer import Int, integer
-from netlang.graph.sizes import matches
+from netlang.graph.sizes import learn, matches
 
 __all__ = ["Dataset", "Shape"]
 
@@ -165,6 +165,8 @@ class Dataset(Mapping[str, Array]):
         wanted += [_Slot(name, tuple(shape), np.dtype(dtype), classes) for name, shape, classes in targets]
         sources = self._matched([slot.name for slot in wanted], len(inputs))
         sizes: dict[str, int] = {}
+        for slot, source in zip(wanted, sources, strict=True):
+            learn([integer(n) for n in slot.shape], self.arrays[source].shape[1:], sizes)
         shaped = [self._shaped(source, slot, sizes) for slot, source in zip(wanted, sources, strict=True)]
         arrays = {
             slot.name: self._fit(source, array, slot, sizes)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Input
-from netlang.graph.sizes import check, matches, run_time_sizes, written
+from netlang.graph.sizes import check, learn, matches, run_time_sizes, written
 from netlang.targets.cpu.program import CpuProgram
 
 Array = npt.NDArray[Any]
@@ -74,10 +74,14 @@ def _sizes(arrays: Mapping[str, Array], declared: Mapping[str, Input], single: b
     sizes: dict[str, int] = {}
     source: dict[str, str] = {}  # the input that said a size
     for name, array in arrays.items():
+        learn(declared[name].shape[1:], array.shape[1:], sizes)
+        for size in sizes:
+            source.setdefault(size, name)
+    for name, array in arrays.items():
         extents = declared[name].shape[1:]
         if array.ndim == len(extents) + 1 and not array.shape[0]:
             fail("input-batch", "the batch is empty", help="give at least one example")
-        if sizes and array.ndim == len(extents) + 1 and array.shape[0] != sizes[BATCH]:
+        if BATCH in sizes and array.ndim == len(extents) + 1 and array.shape[0] != sizes[BATCH]:
             fail(
                 "input-batch",
                 f"`{source[BATCH]}` has {sizes[BATCH]} examples, `{name}` has {array.shape[0]}",
@@ -85,7 +89,7 @@ def _sizes(arrays: Mapping[str, Array], declared: Mapping[str, Input], single: b
             )
         if not matches(extents, array.shape[1:], sizes):
             found = list(array.shape[1:] if single else array.shape)
-            others = [(s, n) for s, n in source.items() if s != BATCH and s in run_time_sizes([declared[name]])]
+            others = [(s, n) for s, n in source.items() if n != name and s in run_time_sizes([declared[name]])]
             fail(
                 "input-shape",
                 f"`{name}` takes {written(extents)} for each example, found an array of shape {found}",
@@ -93,8 +97,7 @@ def _sizes(arrays: Mapping[str, Array], declared: Mapping[str, Input], single: b
                 help=f"give it the shape [batch{''.join(f', {n}' for n in extents)}]",
             )
         sizes.setdefault(BATCH, array.shape[0])
-        for size in sizes:
-            source.setdefault(size, name)
+        source.setdefault(BATCH, name)
     return sizes or {BATCH: 1}
 
 

@@ -140,7 +140,7 @@ def test_what_is_required_of_a_size_is_known_below(load: Load) -> None:
     text = head + '    require T <= 3, "{T} is too many"\n    y[t < T] = x[t] * p[t]\n    output y\n'
     net = load(text)
     assert net([1, 2, 3]).tolist() == [1, 2, 3]
-    with pytest.raises(NetlangError, match="T is too many; here T = 4"):
+    with pytest.raises(NetlangError, match="4 is too many; here T = 4"):
         net([1, 2, 3, 4])
     with pytest.raises(NetlangError, match="read-outside"):
         load(text.replace("T <= 3", "T <= 4"))

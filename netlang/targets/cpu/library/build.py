@@ -143,7 +143,7 @@ def _function(function: Function) -> dict[str, Any]:
         "unread": [_argument(a) for a in function.unread],
         "gradients": bool(function.gradients),
         "changes": function.changes,
-        "requirements": [requirement.message for requirement in function.requirements],
+        "requirements": [requirement.text() for requirement in function.requirements],
     }
 
 
