@@ -169,6 +169,15 @@ def read(
         texts = open_texts(data, reading.names, columns=columns, folder=folder)
     if texts is None:
         return bind(net, open_data(data, columns=columns, folder=folder), targets=targets)
+    if recipe is not None and recipe.stride is not None:
+        carried = [s.name for s in net.model.totals.batches.states if is_batched(s)]
+        if carried:
+            fail(
+                "carried-shuffled",
+                f"`{carried[0]}` is carried from window to window, but windows at a stride do not continue each other",
+                recipe.span,
+                help="leave out `stride`",
+            )
     if vocabulary is None:
         assert wanted is not None
         vocabulary = Vocabulary.fit(reading.texts(texts), wanted, bounded=reading.bounded(texts))

@@ -219,6 +219,14 @@ def test_a_text_in_windows_is_the_text_as_a_whole(window: int) -> None:
     assert plain.evaluate({"text": text})["nats"] != pytest.approx(expected, rel=1e-6)
 
 
+def test_a_state_is_not_carried_through_windows_that_overlap() -> None:
+    net = netlang.loads(CARRIED.replace("WINDOW", "4\n    stride 2"))
+    for call in (net.fit, net.evaluate):
+        with pytest.raises(NetlangError) as error:
+            call({"text": "abcd" * 8})
+        assert code(error) == "carried-shuffled"
+
+
 def test_a_resumed_run_on_a_text_ends_like_one_that_was_not_interrupted(tmp_path: Path) -> None:
     text = {"text": "abcd" * 20 + "dcba" * 20}
     whole, first = (netlang.loads(CARRIED.replace("WINDOW", "5")) for _ in range(2))
