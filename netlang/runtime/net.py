@@ -29,6 +29,7 @@ from netlang.targets.cpu.program import CpuProgram, build
 from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 
 if TYPE_CHECKING:
+    from netlang.runtime.neighbours import Neighbour
     from netlang.runtime.sources import DataLike
 
 Array = npt.NDArray[Any]
@@ -232,6 +233,15 @@ class Net:
         Those with a number for each example are averaged; those of the whole batch are of the whole data set.
         """
         return evaluate(self, data, batch=batch)
+
+    def neighbours(self, question: str, *, count: int = 10, table: str | None = None) -> list[Neighbour]:
+        """The symbols of the vocabulary whose vectors are nearest to a symbol's, or to "king - man + woman".
+
+        See `netlang.runtime.neighbours.neighbours`.
+        """
+        from netlang.runtime.neighbours import neighbours
+
+        return neighbours(self, question, count=count, table=table)
 
     # --- what it shows ---
 
