@@ -291,6 +291,7 @@ def test_texts_in_memory() -> None:
     with pytest.raises(NetlangError) as error:
         open_texts({"k": [1, 2], "text": "abc"}, ["text"])
     assert error.value.diagnostics[0].code == "data-source"
+    assert open_texts({"source": np.array(["a", "bc"])}, ["source"]) == Rows({"source": ["a", "bc"]})
     found = open_texts({"source": ["a", "b"], "kind": ["x", "y"], "k": [1, 2]}, ["source"])
     assert isinstance(found, Rows)
     assert found.texts == {"source": ["a", "b"]}

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import PurePath
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from netlang.diagnostics import fail, listing
@@ -121,8 +122,9 @@ def _texts_in_memory(source: Mapping[str, ArrayLike], names: Collection[str]) ->
                     help="give only the text, or lists with a text for each example",
                 )
             return Text(value, f"`{name}`")
-        if name in names and isinstance(value, Sequence) and value and all(isinstance(v, str) for v in value):
-            texts[name] = [str(v) for v in value]
+        rows = value.tolist() if isinstance(value, np.ndarray) else value
+        if name in names and isinstance(rows, Sequence) and rows and all(isinstance(row, str) for row in rows):
+            texts[name] = [str(row) for row in rows]
     if not texts:
         return None
     others = {name: value for name, value in source.items() if name not in texts}
