@@ -1,0 +1,1 @@
+"""Benchmarks: netlang next to the frameworks, on the same networks with the same weights and data."""

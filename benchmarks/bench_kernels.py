@@ -1,0 +1,145 @@
+"""Time matrix products and convolutions, forward and both gradients, as fractions of what the processor can do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+import netlang
+from benchmarks.compare import in_turns
+from benchmarks.report import machine
+from netlang.runtime.net import Net
+from netlang.schedule.schedule import schedule
+from netlang.targets.cpu import optimize
+from netlang.targets.cpu.native import ENTRY, Entry
+from netlang.targets.cpu.program import build
+
+PRODUCT = """
+net Product(n):
+    input  x[n, n], g[n, n]
+    param  W[n, n] ~ normal(0, 1)
+    y[i, j] = sum(k) x[i, k] * W[k, j]
+    output y
+    loss   sum(i, j) y[i, j] * g[i, j]
+"""
+CONVOLUTION = """
+net Convolution(c, h, filters, size):
+    input  x[c, h, h], g[filters, h, h]
+    y = x -> conv(filters, size, pad=size // 2, bias=false)
+    output y
+    loss   sum(k, i, j) y[k, i, j] * g[k, i, j]
+"""
+PRODUCTS = (512, 1024, 2048)
+# images, channels, height, filters, size: of ResNet-50, of LeNet-5, 1x1
+CONVOLUTIONS = (
+    *((1, 64, 56, 64, 3), (16, 64, 56, 64, 3), (1, 128, 28, 128, 3), (16, 128, 28, 128, 3)),
+    *((1, 256, 14, 256, 3), (16, 256, 14, 256, 3), (1, 512, 7, 512, 3), (16, 512, 7, 512, 3)),
+    *((64, 20, 14, 50, 5), (1, 256, 56, 64, 1), (16, 256, 56, 64, 1)),
+)
+CHAINS = 24  # independent sums, enough to hide the latency of a multiply-add
+
+
+def peak(seconds: float) -> float:
+    """The multiply-adds that a core can do, in billions of operations a second."""
+    target = optimize.machine()
+    lanes = (target.vector_bits or 256) // 32
+    vector = f"<{lanes} x float>"
+    phis = "\n".join(f"%a{k} = phi {vector} [zeroinitializer, %start], [%b{k}, %loop]" for k in range(CHAINS))
+    calls = "\n".join(
+        f"%b{k} = call {vector} @llvm.fma({vector} %a{k}, {vector} %x, {vector} %a{k})" for k in range(CHAINS)
+    )
+    sums = "\n".join(f"%s{k + 1} = fadd {vector} %s{k}, %b{k}" for k in range(CHAINS))
+    text = f"""
+declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
+define i32 @nl_peak(ptr %memory, ptr %sizes) {{
+start:
+  %count = load i64, ptr %sizes
+  %address = load i64, ptr %memory
+  %place = inttoptr i64 %address to ptr
+  %x = load {vector}, ptr %place, align 4
+  br label %loop
+loop:
+  %n = phi i64 [0, %start], [%next, %loop]
+  {phis}
+  {calls.replace("@llvm.fma(", f"@llvm.fma.v{lanes}f32(")}
+  %next = add i64 %n, 1
+  %more = icmp slt i64 %next, %count
+  br i1 %more, label %loop, label %end
+end:
+  %s0 = fadd {vector} %x, %x
+  {sums}
+  store {vector} %s{CHAINS}, ptr %place, align 4
+  ret i32 0
+}}
+"""
+    code = optimize.object_code(optimize.optimized([text], ["nl_peak"], target), target)
+    loaded = optimize.load(code, ["nl_peak"], target)
+    rounds = 200_000
+    memory, sizes = np.zeros(lanes, np.float32), np.array([rounds])
+    entry = Entry("peak", ENTRY(loaded.addresses["nl_peak"]), loaded)
+    call = entry.bind(np.array([memory.ctypes.data]), sizes)
+    return 2e-6 * CHAINS * lanes * rounds / in_turns({"peak": call}, seconds)["peak"]
+
+
+def programs(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
+    """The forward pass, and the gradients by the input and by the weights, each alone."""
+    random = np.random.default_rng(0)
+    shapes = {node.name: (batch, *(extent.constant for extent in node.shape)) for node in net.inputs}
+    given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    weights = next(iter(net.params))
+    calls: dict[str, Callable[[], Any]] = {}
+    graph = net.model.forward_graph
+    wanted = {"forward": (graph, next(iter(graph.outputs.values())))}
+    for name, what in (("x", "by the input"), (weights, "by the weights")):
+        graph = net.model.gradient_graph([name])
+        wanted[what] = graph, graph.gradients[name]
+    for what, (graph, root) in wanted.items():
+        program = build(schedule(graph, [root]), np.float32)
+        arrays: dict[str, Any] = {**net.values, **given}
+        arrays |= program.run(arrays, {"batch": batch})  # the outputs are used again
+        calls[what] = partial(program.run, arrays, {"batch": batch})
+    return calls
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each of the three (default: 1)")
+    options = parser.parse_args()
+    best = peak(options.seconds)
+    print(f"one core does {best:.0f} GFLOP/s of multiply-adds")
+    rows = []
+    shapes: list[tuple[str, str, dict[str, Any], int, int]] = [
+        (f"product {n}", PRODUCT, {"n": n}, 1, n**3) for n in PRODUCTS
+    ]
+    for images, c, h, filters, size in CONVOLUTIONS:
+        name = f"conv {size}x{size}, {c} to {filters} channels, {h}x{h}, batch {images}"
+        arguments = {"c": c, "h": h, "filters": filters, "size": size}
+        shapes.append((name, CONVOLUTION, arguments, images, images * h * h * c * filters * size**2))
+    for name, text, arguments, batch, macs in shapes:
+        times = in_turns(programs(netlang.loads(text, **arguments), batch), options.seconds)
+        speeds = {what: 2e-6 * macs / ms for what, ms in times.items()}
+        rows.append({"name": name, "gflops": speeds, "of_one_core": {k: v / best for k, v in speeds.items()}})
+        said = ", ".join(f"{what} {speed:.0f} ({speed / best:.0%})" for what, speed in speeds.items())
+        print(f"{name}: {said} GFLOP/s", flush=True)
+    mean = math.exp(np.mean([math.log(row["of_one_core"]["forward"]) for row in rows]))  # type: ignore[index]
+    print(f"geometric mean of forward: {mean:.0%} of one core")
+    output = Path("build", "benchmarks", "kernels.json")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({"machine": machine(), "core_gflops": best, "rows": rows}, indent=2) + "\n")
+    print(f"wrote {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Time netlang next to PyTorch, JAX and ONNX Runtime: `python -m benchmarks.bench_peers --help`.
+
+Every result is compared before it is timed. What is not installed is left out, and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.compare import Row, compare
+from benchmarks.report import chart, document, table
+from benchmarks.workloads import WORKLOADS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    names = [workload.name for workload in WORKLOADS]
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(names)} (default: all)")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME", help="only these (repeatable)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each peer and workload (default: 3)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build", "benchmarks"), help="a folder")
+    options = parser.parse_args()
+    if unknown := set(options.workloads) - set(names):
+        parser.error(f"there is no workload {', '.join(sorted(unknown))}")
+    rows: list[Row] = []
+    left_out: dict[str, None] = {}
+    options.output.mkdir(parents=True, exist_ok=True)
+    for workload in WORKLOADS:
+        if options.workloads and workload.name not in options.workloads:
+            continue
+        row = compare(workload, options.seconds, options.peer)
+        rows.append(row)
+        for reason in row.left_out:
+            if reason not in left_out:
+                print(f"left out: {reason}", flush=True)
+        left_out |= dict.fromkeys(row.left_out)
+        found = ", ".join(f"{name} {value:.4g}" for name, value in row.times.items())
+        print(f"{workload.what}: {found} ms", flush=True)
+        # written after each, so that a run that is stopped leaves what it found
+        (options.output / "peers.json").write_text(json.dumps(document(rows, list(left_out)), indent=2) + "\n")
+        (options.output / "peers.md").write_text(table(rows) + "\n")
+        (options.output / "peers.svg").write_text(chart(rows))
+    print(f"\n{table(rows)}\n\nwrote {options.output}/peers.json, peers.md and peers.svg")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

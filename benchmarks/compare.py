@@ -1,0 +1,128 @@
+"""One workload: netlang and its peers are checked to compute the same, then timed in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Absent, Array, Peer, jax, onnx, torch
+from benchmarks.workloads import Workload
+
+EXACT = 1e-9
+"""How far PyTorch in float64 may be from netlang in float64: relative, by the norm of a tensor."""
+
+TOLERANCE = {False: 1e-3, True: 0.05}
+"""How far float32 may be from that, in inference and in training, where rounding decides on which side of its corner a
+rectifier is."""
+
+TURN = 0.05  # seconds, unless that is less than a call
+MOST_IN_A_TURN = 20
+LEAST_TURNS = 3
+SETTLE = 2  # calls at the beginning of a turn that are not counted: the threads of another may still spin
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians in milliseconds by peer, netlang's among them, and how far each is from the result in float64."""
+
+    workload: Workload
+    times: Mapping[str, float]
+    differences: Mapping[str, float]
+    left_out: Sequence[str] = field(default=())
+
+    def ratio(self, peer: str) -> float:
+        """How many times longer a peer takes."""
+        return self.times[peer] / self.times["netlang"]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "workload": self.workload.name,
+            "what": self.workload.what,
+            "ms": dict(self.times),
+            "ratio": {peer: self.ratio(peer) for peer in self.times if peer != "netlang"},
+            "difference": dict(self.differences),
+        }
+
+
+def compare(workload: Workload, seconds: float, chosen: Sequence[str] = ()) -> Row:
+    """Check and time a workload, each peer for about `seconds`; `chosen` names the peers, all where it is empty.
+
+    A peer that computes something else is not timed, as there would be nothing to compare. Raises `AssertionError`
+    where that is netlang.
+    """
+    own, wanted = _netlang(workload), _netlang(workload, "float64").results()
+    peers, left_out = [own], list[str]()
+    differences: dict[str, float] = {}
+    for module in (torch, jax, onnx):
+        peers += [peer for peer in _present(module, workload, left_out) if not chosen or peer.name in chosen]
+    with suppress(Absent):
+        differences["torch in float64"] = exact = _difference(torch.in_float64(workload).results(), wanted)
+        assert exact < EXACT, f"{workload.name}: netlang and PyTorch differ in float64 by {exact}"
+    differences |= {peer.name: _difference(peer.results(), wanted) for peer in peers}
+    equal = {peer.name: peer.run for peer in peers if differences[peer.name] < TOLERANCE[workload.training]}
+    assert own.name in equal, f"{workload.name}: netlang is {differences[own.name]} from its result in float64"
+    for peer in peers:
+        if peer.name not in equal:
+            what = "gradients" if workload.training else "outputs"
+            left_out.append(f"{peer.name} for {workload.name}: its {what} are wrong by {differences[peer.name]:.1g}")
+    return Row(workload, in_turns(equal, seconds), differences, left_out)
+
+
+def _present(module: Any, workload: Workload, left_out: list[str]) -> Iterator[Peer]:
+    """The peers that a module has, up to the one that is absent, which goes into `left_out`."""
+    try:
+        yield from module.peers(workload)
+    except Absent as absent:
+        left_out.append(str(absent))
+
+
+def _netlang(workload: Workload, dtype: str = "float32") -> Peer:
+    net, data = workload.load(dtype), workload.data
+    inputs = {node.name: data[node.name] for node in net.inputs}
+    if not workload.training:
+        return Peer("netlang", lambda: net.forward(**inputs), lambda: net.forward(**inputs))
+    given: dict[str, Any] = dict(data)
+    return Peer("netlang", lambda: net.gradients(**given)[1], lambda: net.step(**given))
+
+
+def _difference(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> float:
+    """The largest distance of two tensors of a name, relative to the norm of the second."""
+    assert found.keys() == wanted.keys(), set(found) ^ set(wanted)
+    assert all(found[name].shape == array.shape for name, array in wanted.items())
+    return max(_norm(found[name] - array) / max(_norm(array), 1e-30) for name, array in wanted.items())
+
+
+def _norm(array: Array) -> float:
+    return float(np.linalg.norm(array))
+
+
+def in_turns(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """The median time of each call in milliseconds, warm; they take turns, and so share what else the machine does.
+
+    A turn is some calls of one, without the first two where calls are short; there are at least three turns.
+    """
+    counts: dict[str, int] = {}
+    for name, call in calls.items():
+        call()
+        start = time.perf_counter()
+        call()
+        counts[name] = max(1, min(MOST_IN_A_TURN, int(TURN / (time.perf_counter() - start))))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds * len(calls)
+    turns = 0
+    while turns < LEAST_TURNS or time.perf_counter() < end:
+        turns += 1
+        for name, call in calls.items():
+            for _ in range(SETTLE if counts[name] > 1 else 0):
+                call()
+            for _ in range(counts[name]):
+                start = time.perf_counter()
+                call()
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(found) for name, found in times.items()}

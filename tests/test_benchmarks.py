@@ -1,0 +1,114 @@
+"""The benchmarks run where no peer is installed, refuse to time what is wrong, and say what they found."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import bench_peers, compare, report
+from benchmarks.compare import Row, in_turns
+from benchmarks.peers import Absent, Peer
+from benchmarks.workloads import NETS, WORKLOADS, Workload
+from netlang.diagnostics import Source
+from netlang.language import format
+from netlang.passes.check import check
+
+MLP = Workload("mlp", "MLP", True, 8)
+
+
+@pytest.mark.parametrize("path", sorted(NETS.glob("*.net")), ids=lambda path: path.stem)
+def test_a_network_is_written_as_it_should_be(path: Path) -> None:
+    text = path.read_text()
+    assert format(Source(path.name, text)) == text
+    assert not check(str(path))
+
+
+def test_every_network_is_timed() -> None:
+    assert {w.net for w in WORKLOADS} == {path.stem for path in NETS.glob("*.net")}
+    assert len({w.name for w in WORKLOADS}) == len(WORKLOADS)
+
+
+class Fake:
+    """Peers that are netlang itself, one of them wrong, in the place of a framework."""
+
+    def peers(self, workload: Workload) -> Iterator[Peer]:
+        net, data = workload.load(), workload.data
+        right = net.gradients(**data)[1]
+        wrong = {name: np.zeros_like(g) if name == "dense_1.W" else g for name, g in right.items()}
+        yield Peer("right", lambda: right, lambda: None)
+        yield Peer("wrong", lambda: wrong, lambda: None)
+        raise Absent("absent is not installed")
+
+    def in_float64(self, workload: Workload) -> Peer:
+        raise Absent("absent is not installed")
+
+
+def test_what_is_wrong_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torch", "jax", "onnx"):
+        monkeypatch.setattr(compare, name, Fake())
+    row = compare.compare(MLP, 0.001)
+    assert list(row.times) == ["netlang", "right"]
+    assert row.differences["netlang"] < 1e-5
+    assert row.differences["wrong"] == pytest.approx(1)
+    assert "absent is not installed" in row.left_out
+    assert "wrong for mlp-train-8: its gradients are wrong by 1" in row.left_out
+
+
+def test_a_run_without_peers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("torch", "jax", "onnx"):
+        monkeypatch.setattr(compare, name, Fake())
+        monkeypatch.setattr(Fake, "peers", lambda self, workload: (_ for _ in ()).throw(Absent("nothing is there")))
+    monkeypatch.setattr("sys.argv", ["bench", "mlp-infer-1", "--seconds", "0.001", "-o", str(tmp_path)])
+    assert bench_peers.main() == 0
+    found = json.loads((tmp_path / "peers.json").read_text())
+    assert found["left_out"] == ["nothing is there"]
+    assert [row["workload"] for row in found["rows"]] == ["mlp-infer-1"]
+
+
+def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that the calls advance; the first calls of a turn are slower and do not count."""
+    state = {"now": 0.0}
+    order: list[str] = []
+
+    def call(name: str, takes: float) -> None:
+        slower = 5 if not order or order[-1] != name else 1
+        order.append(name)
+        state["now"] += takes * slower
+
+    monkeypatch.setattr(compare.time, "perf_counter", lambda: state["now"])
+    found = in_turns({"a": lambda: call("a", 0.0125), "b": lambda: call("b", 1.0)}, 20)
+    assert found["a"] == pytest.approx(12.5)
+    assert found["b"] == pytest.approx(5000)
+    turns = [(name, len(list(group))) for name, group in itertools.groupby(order[4:])]
+    assert turns[:4] == [("a", 6), ("b", 1), ("a", 6), ("b", 1)]
+
+
+ROWS = [
+    Row(MLP, {"netlang": 1.0, "torch": 4.0, "JAX": 0.5}, {"torch": 1e-7, "JAX": 1e-7}),
+    Row(Workload("rnn", "RNN", False, 1), {"netlang": 2.0, "torch": 3.0}, {"torch": 1e-7}),
+]
+
+
+def test_the_table() -> None:
+    assert report.table(ROWS).splitlines() == [
+        "| | netlang | torch | JAX |",
+        "|---|---|---|---|",
+        "| MLP, train step, batch 8 | 1 ms | 4 (4.00x) | 0.5 (0.50x) |",
+        "| RNN, inference, batch 1 | 2 ms | 3 (1.50x) |  |",
+    ]
+
+
+def test_the_chart() -> None:
+    """A point for each peer, further right the slower it is."""
+    chart = ElementTree.fromstring(report.chart(ROWS))
+    places = {}
+    for circle in chart.iter("{http://www.w3.org/2000/svg}circle"):
+        for title in circle:
+            places[title.text] = float(circle.attrib["cx"])
+    assert sorted(places, key=lambda t: places[t]) == ["JAX: 0.50", "torch: 1.50", "torch: 4.00"]
