@@ -5,11 +5,14 @@ The samples come from the definitions themselves (`samples`), so a new definitio
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import module_from_text
+from netlang.graph.graph import Graph
 from netlang.passes.lift import lift
 from netlang.passes.objective import NAME, objective
 from netlang.passes.pipeline import OPTIONAL, compile_graph
@@ -34,10 +37,7 @@ def test_gradient_in_inference(label: str) -> None:
 
 
 def check(sample: Sample, training: bool) -> None:
-    """With all passes on, along random directions and single elements, to 1e-6 of the gradient's length.
-
-    The differences are of the graph before any pass. With the optional passes off, values agree to 1e-12.
-    """
+    """The gradients of a sample, at a point near its first values."""
     module = module_from_text(sample.text)
     plain = elaborate(module, module.nets()[0], training=training)
     random = np.random.default_rng(1)
@@ -47,12 +47,20 @@ def check(sample: Sample, training: bool) -> None:
         away = first + 0.1 * random.normal(size=first.shape)  # from 0, where kinks are
         start[name] = np.abs(away) if name in states else away  # a variance is positive
     names = [name for name in start if name not in sample.classes and name not in states]
+    compare(plain, start, names, {"batch": BATCH})
 
+
+def compare(plain: Graph, start: Mapping[str, Array], names: Sequence[str], sizes: Mapping[str, int]) -> None:
+    """With all passes on, along random directions and single elements, to 1e-6 of the gradient's length.
+
+    The differences are of the graph before any pass. With the optional passes off, values agree to 1e-12.
+    """
+    random = np.random.default_rng(2)
     gradients: dict[str, Array] = {}
     for without in ((), OPTIONAL):
         derived = compile_graph(plain, wrt=names, without=without)
         roots = {name: derived.gradients[name] for name in names}
-        values = evaluate(derived, start, {"batch": BATCH}, seed=5, only=roots.values())
+        values = evaluate(derived, start, sizes, seed=5, only=roots.values())
         for name, root in roots.items():
             assert values[root].shape == start[name].shape
             if without:
@@ -67,7 +75,7 @@ def check(sample: Sample, training: bool) -> None:
         for direction in (random.normal(size=gradient.shape), single):
             numeric = 0.0
             for k, weight in STENCIL:
-                moved = start | {name: start[name] + k * STEP * direction}
-                numeric += weight * float(evaluate(forward, moved, {"batch": BATCH}, seed=5, only=[NAME])[NAME])
+                moved = {**start, name: start[name] + k * STEP * direction}
+                numeric += weight * float(evaluate(forward, moved, sizes, seed=5, only=[NAME])[NAME])
             scale = float(np.linalg.norm(gradient) * np.linalg.norm(direction))
             assert abs(numeric / STEP - (gradient * direction).sum()) <= 1e-6 * max(scale, 1e-2), name
