@@ -11,7 +11,7 @@ from netlang.elaboration.recipe import read_recipe
 from netlang.elaboration.unused import same_statement, unused_names
 from netlang.elaboration.values import Value
 from netlang.language import tree
-from netlang.passes.lift import lift
+from netlang.passes.lift import check_carried, lift
 from netlang.passes.lint import lint
 from netlang.passes.totals import totals
 
@@ -52,8 +52,7 @@ def _check_net(module: Module, net: tree.Definition, arguments: Mapping[str, Val
             from netlang.passes.optimize import check_recipe  # only now: it loads the differentiation
 
             check_recipe(training, module, recipe)
-        if training.updates:
-            lift(training)  # refuses a state that would differ from example to example
+        check_carried(inference, training)
         if inference.metrics:
             totals(lift(inference))
     except NetlangError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from netlang.diagnostics import fail
 from netlang.graph.expression import Expr, Read
 from netlang.graph.graph import Graph, reached
 from netlang.graph.integer import Atom, Fetch, Int, fetch, size
@@ -25,6 +26,27 @@ def lift(graph: Graph) -> Graph:
         return graph
     batched = _batched(graph)
     return graph.evolve([_lifted(node, batched) for node in graph], lifted=True)
+
+
+def check_carried(inference: Graph, training: Graph) -> None:
+    """Raise `carried-in-one-mode` for a state that each example has of its own in one of the two graphs only."""
+    modes = {"inference": _carried(inference), "training": _carried(training)}
+    for mode, other in (("training", "inference"), ("inference", "training")):
+        for name in sorted(modes[mode] - modes[other]):
+            if name in inference.nodes and name in training.nodes:
+                graph = training if mode == "training" else inference
+                fail(
+                    "carried-in-one-mode",
+                    f"the next value of `{name}` differs from example to example, but in {mode} only",
+                    graph[graph.updates[name]].origin.span,
+                    help="take a statistic of the batch, `mean(batch) ...`, or carry it in both modes: without `when`",
+                )
+
+
+def _carried(graph: Graph) -> frozenset[str]:
+    """Names of the states that each example has of its own."""
+    batched = _batched(graph) if graph.updates else ()
+    return frozenset(state for state, following in graph.updates.items() if following in batched)
 
 
 def _batched(graph: Graph) -> frozenset[str]:

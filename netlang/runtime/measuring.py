@@ -46,6 +46,8 @@ def measure(net: Net, data: Dataset, batch: int | None = None) -> dict[str, floa
     if batch is None:
         batch = net.model.recipe.batch if compiled.carried and net.model.recipe is not None else MEASURED
     minibatches = Minibatches(batch, shuffle=False, continued=bool(compiled.carried) and data.ordered)
+    if compiled.carried:
+        minibatches.require_whole(data.examples, compiled.carried[0])
     read = {b.name for b in compiled.program.program.of_kind("input")}
     sums, seen = dict.fromkeys(graph.metrics, 0.0), 0
     parts: dict[str, Array] = {}

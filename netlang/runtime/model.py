@@ -15,6 +15,7 @@ from netlang.elaboration.values import Value
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input
 from netlang.language.tree import Definition
+from netlang.passes.lift import check_carried
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.optimize import add_objectives, add_updates
 from netlang.passes.pipeline import FINISH, PREPARE, Pass, Trace, differentiation, run_passes
@@ -65,7 +66,9 @@ class Model:
     @cached_property
     def training(self) -> Graph:
         """The per-example graph of training."""
-        return elaborate(self.module, self.net, self.arguments, training=True)
+        graph = elaborate(self.module, self.net, self.arguments, training=True)
+        check_carried(self.inference, graph)
+        return graph
 
     @cached_property
     def forward_graph(self) -> Graph:

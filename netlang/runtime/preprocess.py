@@ -145,6 +145,18 @@ class Minibatches:
             return np.arange(examples)
         return permutation(examples, self.seed, _EPOCH, epoch)
 
+    def require_whole(self, examples: int, state: str) -> None:
+        """Raise `state-batch` where the last batch is smaller than those before, which carry a state for each example.
+
+        `state` is its name.
+        """
+        if not self.continued and examples > self.size and examples % self.size:
+            fail(
+                "state-batch",
+                f"`{state}` is carried from batch to batch, but {examples} examples are no batches of {self.size} each",
+                help="choose a batch that divides their number, or leave some out",
+            )
+
     def over(self, data: Mapping[str, Array], epoch: int) -> Iterator[dict[str, Array]]:
         """The batches of an epoch as arrays by name, integers as int64; each array is a fresh contiguous copy."""
         examples = len(next(iter(data.values())))

@@ -243,6 +243,8 @@ class _Run:
                 net.model.require_recipe().span,
                 help="write `shuffle false` in the `train` section, with data in the order of the sequences",
             )
+        if carried:
+            self.minibatches.require_whole(self.examples, carried[0])
         net.total_epochs = plan.epochs
         net.total_steps = max(1, plan.epochs * self.minibatches.count(self.examples))
         self.good = Snapshot.of(net)

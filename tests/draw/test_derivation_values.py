@@ -102,7 +102,7 @@ TEXTS = {
 EXAMPLES = ("three_layer", "norm_squared", "xor", "autoencoder", "iris_mlp", "logistic_regression", "perceptron")
 
 
-FUNCTIONS = [d.name.id for d in standard_library() if d.kind == "fn"]
+FUNCTIONS = [d.name.id for d in standard_library() if d.kind == "fn" and d.parameters[0].name == "x"]  # of a tensor
 
 
 def modules():

@@ -242,3 +242,87 @@ def test_a_text_is_read_in_streams(load: Load) -> None:
         other.step(**{name: array[:, 5 * k : 5 * k + 5] for name, array in streams.items()})
     for name in net.params:
         np.testing.assert_array_equal(net.params[name], other.params[name])
+
+
+def test_examples_that_fill_no_whole_minibatches(load: Load) -> None:
+    net = load(STREAM)
+    data = {"x": x[[0, 1, 2, 3, 0, 1]], "y": np.zeros((6, 9, 5))}
+    for run in (net.fit, net.evaluate):
+        with pytest.raises(NetlangError, match="`before` is carried from batch to batch, but 6 examples"):
+            run(data)
+    net.evaluate({name: array[:3] for name, array in data.items()})
+    net.evaluate(data, batch=3)
+
+
+@pytest.mark.parametrize("mode", ["training", "not training"])
+def test_a_state_is_carried_in_both_modes(load: Load, mode: str) -> None:
+    with pytest.raises(NetlangError, match="carried-in-one-mode") as caught:
+        load(STREAM.replace("before <- h[T-1]", f"before <- h[T-1] when {mode}"))
+    assert "before <- h[T-1] when" in str(caught.value)
+
+
+def test_states_of_each_other_and_of_the_batch(load: Load) -> None:
+    """A step takes old values everywhere, for every example; what is a statistic or a count stays one number."""
+    net = load(
+        "net Two(n=3):\n    input x[T, n]\n    target z\n    param v ~ ones\n"
+        "    state a[n] ~ zeros, b[n] ~ ones, count ~ zeros, m[n] ~ zeros\n"
+        "    h[t < T] = tanh((h[t-1] else a) + 0.5 * (g[t-1] else b) + x[t])\n"
+        "    g[t < T] = 0.5 * h[t] + 0.3 * (g[t-1] else a)\n"
+        "    s[k] = mean(batch) x[0, k]\n    first = a\n    m <- 0.9*m + 0.1*s\n"
+        "    a <- h[T-1] + b\n    b <- g[T-1] - first\n    count <- count + 1 when training\n"
+        "    output h, g\n    loss (sum(h)*v - z)^2\n\ntrain Two:\n    optimizer sgd(lr=0.01)\n"
+    )
+    inputs = x[..., :3]
+    a, b = np.zeros((4, 3)), np.ones((4, 3))
+    for _ in range(3):
+        found = net.forward(x=inputs)
+        a, b = found["h"][:, -1] + b, found["g"][:, -1] - a
+        np.testing.assert_array_equal(net.state["a"], a)
+        np.testing.assert_array_equal(net.state["b"], b)
+    net.step(x=inputs, z=np.ones(4))
+    assert net.state["count"] == 1
+    assert net.state["m"].shape == (3,)
+
+
+def test_states_of_layers(load: Load) -> None:
+    """Each application carries a state of its own; an instance that is applied twice has one, which both go on with."""
+    text = (
+        "layer cell(x[T, d], n):\n    state before[n] ~ zeros\n    param U[n, n] ~ orthogonal, W[n, d] ~ xavier\n"
+        "    h[t < T] = tanh(U @ (h[t-1] else before) + W @ x[t])\n    before <- h[T-1]\n    return h\n\n"
+        "net Cells(n=4):\n    input x[T, 4]\n    output x -> STAGE\n"
+    )
+    net = load(text.replace("STAGE", "repeat(2, cell(n)) -> cell(n)"))
+    whole = net(x)
+    assert list(net.state) == [f"cell_{k}.before" for k in (1, 2, 3)]
+    net.reset()
+    np.testing.assert_allclose(np.concatenate([net(x[:, :2]), net(x[:, 2:])], 1), whole, rtol=1e-12)
+    shared = load(
+        text.replace("x -> STAGE", "a, b = f(a)").replace("    output", "    f = cell(n)\n    a = f(x)\n    output")
+    )
+    found = shared.forward(x=x)
+    np.testing.assert_array_equal(shared.state["f.before"], found["b"][:, -1])
+    one = load(text.replace("STAGE", "cell(n)"))
+    for name in ("U", "W"):
+        one.params[f"cell_1.{name}"] = shared.params[f"f.{name}"]
+    np.testing.assert_allclose(one(x), found["a"], rtol=1e-12)
+    np.testing.assert_allclose(one(found["a"]), found["b"], rtol=1e-12)
+
+
+def test_a_run_is_resumed_and_a_net_is_copied(load: Load, tmp_path: Path) -> None:
+    data = {"x": np.concatenate([x, x + 1]), "y": np.zeros((8, 9, 5))}
+    whole, part = load(STREAM), load(STREAM)
+    whole.fit(data, epochs=3)
+    part.fit(data, epochs=1)
+    part.save(tmp_path / "part.netc", training=True)
+    resumed = netlang.load(tmp_path / "part.netc")
+    resumed.fit(data, epochs=3, resume=True)
+    for name, value in whole.params.items():
+        np.testing.assert_array_equal(resumed.params[name], value)
+    other = copy.deepcopy(whole)
+    expected = whole(x)
+    np.testing.assert_array_equal(other(x), expected)
+    whole.reset()
+    assert other.carried
+    assert not whole.carried
+    loss, _ = other.gradients(x=x, y=data["y"][:4])
+    assert other.gradients(x=x, y=data["y"][:4])[0] == loss  # nothing is updated
