@@ -12,6 +12,7 @@ from netlang.passes.derive import derive
 from netlang.passes.hoist import hoist
 from netlang.passes.lift import lift
 from netlang.passes.objective import NAME, objective
+from netlang.passes.proportions import proportions
 from netlang.passes.prune import prune
 from netlang.passes.recompute import recompute
 from netlang.passes.share import share
@@ -34,6 +35,7 @@ class Pass:
 PREPARE = (Pass("lift", lift, optional=False), Pass("stabilize", stabilize))
 FINISH = (
     Pass("simplify", simplify),
+    Pass("proportions", proportions),
     Pass("hoist", hoist),
     Pass("share", share),
     Pass("prune", prune),

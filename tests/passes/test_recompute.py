@@ -51,7 +51,7 @@ def kept(p: Program, least: int) -> set[str]:
 def test_no_scores_are_kept_for_the_backward_pass() -> None:
     text = BLOCKS.format(T=64, count=2)
     assert kept(program(text), 64 * 64) == set()
-    assert len(kept(program(text, ("recompute",)), 64 * 64)) == 4
+    assert len(kept(program(text, ("recompute",)), 64 * 64)) == 2
 
 
 def test_what_a_block_more_takes_grows_as_the_sequence() -> None:
@@ -59,7 +59,7 @@ def test_what_a_block_more_takes_grows_as_the_sequence() -> None:
     each = [peak(T, 2) - peak(T, 1) for T in (128, 256)]
     assert each[1] == pytest.approx(2 * each[0], rel=0.01)
     before = [peak(T, 2, ("recompute",)) - peak(T, 1, ("recompute",)) for T in (128, 256)]
-    assert before[1] > 3.5 * before[0]
+    assert before[1] > 3 * before[0]
 
 
 def test_gradients_stay() -> None:
