@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Input
-from netlang.graph.sizes import check, learn, matches, run_time_sizes, written
+from netlang.graph.sizes import Requirement, check, learn, matches, run_time_sizes, written
 from netlang.targets.cpu.program import CpuProgram
 
 Array = npt.NDArray[Any]
@@ -26,6 +26,23 @@ def checked_inputs(
     `input-dtype`, `input-batch`, `input-label`, `input-not-finite` (labels and targets only), `requirement`.
     """
     declared = {n.name: n for n in graph if isinstance(n, Input) and n.per_example}
+    read = {b.name for b in program.program.of_kind("input")}
+    return checked(net, declared, read, program.program.sizes, graph.requirements, given, dtype)
+
+
+def checked(
+    net: str,
+    declared: Mapping[str, Input],
+    read: Collection[str],
+    wanted: Iterable[str],
+    requirements: Iterable[Requirement],
+    given: Mapping[str, npt.ArrayLike],
+    dtype: np.dtype[Any],
+) -> tuple[dict[str, Array], dict[str, int], bool]:
+    """The arrays `given` for declared inputs, as `checked_inputs`.
+
+    Those that are `read` must be given, and are returned; `wanted` are the run-time sizes that must be known.
+    """
     for name in given:
         if name not in declared:
             fail(
@@ -33,7 +50,6 @@ def checked_inputs(
                 f"`{net}` has no input `{name}`",
                 help=nearest(name, declared) or f"its inputs are {listing(declared)}",
             )
-    read = {b.name for b in program.program.of_kind("input")}
     arrays: dict[str, Array] = {}
     for name, node in declared.items():
         if name in given:
@@ -44,12 +60,12 @@ def checked_inputs(
     if single:
         arrays = {name: a[None] for name, a in arrays.items()}
     sizes = _sizes(arrays, declared, single)
-    check(graph.requirements, sizes)
+    check(requirements, sizes)
     for name, array in arrays.items():
         if (classes := declared[name].classes) is not None:
             _check_labels(name, array, classes.evaluate(sizes))
             arrays[name] = array.astype(np.int64, copy=False)
-    for size in program.program.sizes:
+    for size in wanted:
         if size not in sizes:
             absent = next(n for n in declared.values() if size in run_time_sizes([n]))
             fail(

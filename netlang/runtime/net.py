@@ -31,6 +31,7 @@ from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 if TYPE_CHECKING:
     from netlang.runtime.neighbours import Neighbour
     from netlang.runtime.sources import DataLike
+    from netlang.runtime.stream import Stream, Streaming
 
 Array = npt.NDArray[Any]
 
@@ -78,6 +79,7 @@ class Net:
         self.params = Values(self.values, [p.name for p in model.inference.params])
         self.state = Values(ChainMap(self.carried, self.values), [n for n in self.values if n not in self.params])
         self._compiled: dict[object, Compiled] = {}
+        self._streaming: dict[str | None, Streaming] = {}
         self._known_tables: tuple[Vocabulary | None, dict[str, Array]] = None, {}
 
     def __copy__(self) -> Net:
@@ -179,6 +181,24 @@ class Net:
             name: values[node][0] if single and is_batched(forward.graph[node]) else values[node]
             for name, node in forward.roots.items()
         }
+
+    def stream(
+        self, *, batch: int | None = None, capacity: int | None = None, over: str | None = None, **inputs: npt.ArrayLike
+    ) -> Stream:
+        """The outputs for a sequence that is given row by row: `stream.step(x=row)`; see `Stream`.
+
+        `over` names the run-time size that is the sequence, by default that of the outputs; `inputs` are those that
+        have no dimension of this size. `batch` sequences run side by side: by default as many as the inputs have
+        examples, else 1. `capacity` is how many rows to make room for at first.
+
+        Raises `NetlangError`: `not-causal` where an output needs rows that come later, `no-stream` where there is no
+        such size, and the codes of `forward`.
+        """
+        from netlang.runtime.stream import Stream, compile_stream
+
+        if over not in self._streaming:
+            self._streaming[over] = compile_stream(self, over)
+        return Stream(self, self._streaming[over], batch, capacity, inputs)
 
     def gradients(self, *, wrt: Sequence[str] | None = None, **inputs: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
         """The loss (the mean over the batch, all losses together) and its gradients, in training mode.

@@ -2,11 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import numpy.typing as npt
 
+from netlang.diagnostics import fail
+from netlang.graph.integer import Int, size
+from netlang.graph.nodes import BATCH, Input, Node, is_batched
+from netlang.graph.sizes import settled
+from netlang.passes.pipeline import PREPARE
+from netlang.passes.rows import NOW
+from netlang.passes.stream import Streamed, stream
+from netlang.runtime.inputs import checked
+from netlang.schedule.schedule import schedule
+from netlang.targets.cpu.program import CpuProgram, build
+
+if TYPE_CHECKING:
+    from netlang.runtime.net import Compiled, Net
+
 Array = npt.NDArray[Any]
+
+ROOM = 16  # rows that there is room for at first; it doubles as needed
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """A net compiled for streams over one run-time size.
+
+    `prologue` computes what does not depend on the sequence. `given` are the inputs that do not run over it, `wanted`
+    those of them without which nothing can be computed.
+    """
+
+    parts: Streamed
+    prologue: Compiled
+    step: CpuProgram
+    given: Mapping[str, Input]
+    rows: Mapping[str, Input]
+    axes: Mapping[str, int]  # the dimension over the sequence of an input with the batch
+
+    @property
+    def wanted(self) -> set[str]:
+        programs = (self.prologue.program.program, self.step.program)
+        return {b.name for p in programs for b in p.of_kind("input")} & self.given.keys()
+
+    @property
+    def sizes(self) -> list[str]:
+        """The run-time sizes that are known from the beginning."""
+        programs = (self.prologue.program.program, self.step.program)
+        return sorted({s for p in programs for s in p.sizes} - {self.parts.size, BATCH})
+
+
+def compile_stream(net: Net, over: str | None) -> Streaming:
+    """Compile a net for streams; raises the diagnostics of `netlang.passes.stream.stream`."""
+    from netlang.runtime.net import Compiled
+
+    model = net.model
+    graph = model.run(model.inference, PREPARE)
+    parts = stream(graph, over)
+    prologue = model.compiled(parts.prologue, (), tuple(parts.prologue.outputs.values()))
+    step = model.compiled(parts.step, (), (*parts.step.outputs.values(), *parts.step.updates.values()))
+    parts = Streamed(prologue, step, parts.size, parts.rows, parts.limits)
+    programs = [
+        build(schedule(g, g.outputs.values(), updates), net.dtype)
+        for g, updates in ((prologue, {}), (step, step.updates))
+    ]
+    carried = tuple(s.name for s in prologue.states if is_batched(s))
+    inputs = {n.name: n for n in graph.inputs("input")}
+    return Streaming(
+        parts,
+        Compiled(prologue, prologue.outputs, programs[0], carried),
+        programs[1],
+        {name: n for name, n in inputs.items() if size(parts.size) not in n.shape},
+        {n.name: n for n in step if isinstance(n, Input) and n.name in parts.rows},
+        {name: n.shape.index(size(parts.size)) for name, n in inputs.items() if size(parts.size) in n.shape},
+    )
 
 
 class Stream:
@@ -14,10 +87,12 @@ class Stream:
 
     After n rows the outputs are those of one call of the net for these n rows: of an output over the run-time size T,
     `y[t < T]`, the row of the latest step; another output, as `h[T-1]`, as it is. Each step costs as much as one row:
-    what later rows read of earlier ones is kept, and nothing is computed again.
+    what later rows read of earlier ones is kept, and nothing is computed again. (An output that all rows together
+    decide, as a mean over them, is computed from all of them in every step.)
 
-    Make one with `net.stream()`. It computes with the parameters that the net has at each step. The arrays that it
-    returns are its own and hold until the next step: copy what is to stay.
+    Make one with `net.stream()`. It computes with the parameters that the net has at each step; what does not depend
+    on the sequence is computed once, at the beginning. The arrays that it returns are its own and hold until the next
+    step: copy what is to stay. A stream is used by one thread at a time.
 
     Attributes
     ----------
@@ -30,6 +105,31 @@ class Stream:
     length: int
     limit: int | None
 
+    def __init__(
+        self, net: Net, streaming: Streaming, batch: int | None, capacity: int | None, inputs: Mapping[str, Any]
+    ) -> None:
+        """`batch` sequences with room for `capacity` rows; `inputs` are those that do not run over the sequence.
+
+        Raises `NetlangError`: the codes of `Net.forward` for what does not fit, and `bad-setting`.
+        """
+        numbers: dict[str, Any] = {"batch": batch, "capacity": capacity}
+        for name, value in numbers.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
+                fail("bad-setting", f"`{name}` is a whole number of at least 1, found {value!r}", help=f"`{name}=1`")
+        self.net, self._streaming = net, streaming
+        parts = streaming.parts
+        self._fixed, sizes = self._begun(batch, inputs)
+        self.batch, self.length = sizes[BATCH], 0
+        self.limit = min((limit.room.evaluate(sizes) // limit.each for limit in parts.limits), default=None)
+        self._over = size(parts.size)
+        self._grows = parts.size in streaming.step.program.sizes
+        room = int(capacity or ROOM)
+        self._sizes = {**sizes, parts.size: room if self.limit is None else max(1, min(room, self.limit))}
+        self._arrays: dict[str, Array] = {NOW: np.zeros((), np.int64)}
+        self._allocate()
+
+    # --- what it does ---
+
     def step(self, **rows: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name, after one more row of each input over T.
 
@@ -38,19 +138,55 @@ class Stream:
         `NetlangError` with the codes of `Net.forward` for what does not fit, and `stream-full` at the limit; a step
         that raises is none.
         """
-        raise NotImplementedError
+        if self.limit is not None and self.length >= self.limit:
+            self._refuse_row()
+        single = self._take(rows)
+        if self._grows and self.length == self._sizes[self._streaming.parts.size]:
+            room = 2 * self.length
+            self._sizes[self._streaming.parts.size] = room if self.limit is None else min(room, self.limit)
+            self._allocate()
+        self._arrays[NOW][...] = self.length
+        values = self._streaming.step.run(self._arrays, self._sizes)
+        self.length += 1
+        step = self._streaming.parts.step
+        return {name: self._shown(step[node], values[node], single) for name, node in step.outputs.items()}
 
     def feed(self, **sequences: npt.ArrayLike) -> dict[str, Array]:
-        """Several steps: the outputs after the last row of each `[batch, n, ...]`; n must be at least 1."""
-        raise NotImplementedError
+        """Several steps: the outputs after the last row of each input over T, `[batch, n, ...]` with n in place of T.
+
+        Raises as `step` does, and `input-shape` where the inputs have no row, or not the same number; the steps before
+        one that raises are done.
+        """
+        axes = self._streaming.axes
+        arrays = {name: np.asarray(value) for name, value in sequences.items()}
+        of_rows = {name: a for name, a in arrays.items() if name in self._streaming.rows}
+        single = all(a.ndim == len(self._streaming.rows[name].shape) for name, a in of_rows.items())
+        counts = {(a.shape[axes[n] - single] if a.ndim > axes[n] - single else 0) for n, a in of_rows.items()}
+        if len(counts) != 1 or 0 in counts:
+            fail(
+                "input-shape",
+                f"the inputs have {' and '.join(map(str, sorted(counts))) or 'no'} rows",
+                help="give each the same number of rows, at least one",
+            )
+        outputs: dict[str, Array] = {}
+        for k in range(counts.pop()):
+            outputs = self.step(**{n: a.take(k, axes[n] - single) if n in of_rows else a for n, a in arrays.items()})
+        return outputs
 
     def reset(self) -> None:
-        """Back to the beginning: no rows, states at their initial values. Prologue inputs stay."""
-        raise NotImplementedError
+        """Back to the beginning: no rows, states at their initial values; the inputs given at first stay."""
+        self.length = 0
+        for name in self._streaming.parts.step.updates:
+            if name in self._arrays:
+                self._arrays[name][...] = 0
 
     def copy(self) -> Stream:
         """A stream of its own that goes on from here."""
-        raise NotImplementedError
+        other = copy.copy(self)
+        other._arrays = {**self._arrays, NOW: self._arrays[NOW].copy()}
+        other._sizes = dict(self._sizes)
+        other._choose(np.arange(self.batch))
+        return other
 
     def select(self, rows: npt.ArrayLike) -> None:
         """Sequence k goes on from what sequence `rows[k]` was; `batch` becomes the number of rows.
@@ -58,4 +194,124 @@ class Stream:
         So a beam search keeps its best, and `select([0] * 4)` makes four of one. `rows` is a vector of integers from 0
         to batch - 1, else `stream-rows`.
         """
-        raise NotImplementedError
+        chosen = np.asarray(rows)
+        whole = chosen.ndim == 1 and chosen.size > 0 and chosen.dtype.kind in "iu"
+        if not whole or chosen.min() < 0 or chosen.max() >= self.batch:
+            fail(
+                "stream-rows",
+                f"the sequences to go on from are numbers from 0 to {self.batch - 1}, one for each that is wanted",
+                help="give a vector of whole numbers, such as `[0, 0, 1]`",
+            )
+        self._choose(chosen)
+
+    # --- inside ---
+
+    def _begun(self, batch: int | None, inputs: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, int]]:
+        """What is given or computed once, and the run-time sizes."""
+        net, streaming = self.net, self._streaming
+        arrays, sizes, single = checked(
+            net.name, streaming.given, streaming.wanted, streaming.sizes, net.graph.requirements, inputs, net.dtype
+        )
+        if not arrays:
+            sizes[BATCH] = batch or 1
+        elif batch is not None and batch != sizes[BATCH] and not single:
+            fail(
+                "input-batch",
+                f"the inputs have {sizes[BATCH]} examples, and the stream {batch} sequences",
+                help="leave `batch` out, or give one example for all",
+            )
+        found = net.normalization.apply(arrays)
+        if streaming.prologue.roots:
+            with net.apart():
+                values = net.run_checked(streaming.prologue, found, sizes)
+            found |= {name: values[node] for name, node in streaming.prologue.roots.items()}
+        if batch is not None and batch != sizes[BATCH]:
+            step = streaming.parts.step.nodes
+            found = {
+                name: np.repeat(a, batch, axis=0) if name in step and is_batched(step[name]) else a
+                for name, a in found.items()
+            }
+            sizes[BATCH] = batch
+        return found, sizes
+
+    def _allocate(self) -> None:
+        """Arrays for the sizes as they are; rows that are kept stay where they are."""
+        step, values = self._streaming.parts.step, self.net.values
+        tables = self.net.tables(step)
+        for buffer in self._streaming.step.program.of_kind("input", "param", "state", "output"):
+            name = buffer.name
+            if name in self._fixed:
+                self._arrays[name] = self._fixed[name]
+            elif name in tables:
+                self._arrays[name] = tables[name]
+            elif name in values and name not in step.updates:
+                batched = is_batched(step[name])
+                if not batched or name not in self._arrays:
+                    self._arrays[name] = np.repeat(values[name][None], self.batch, axis=0) if batched else values[name]
+            else:
+                self._arrays[name] = self._enlarged(name, self._shape(buffer.shape), buffer.dtype)
+
+    def _enlarged(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+        old = self._arrays.get(name)
+        if old is not None and old.shape == shape:
+            return old
+        new = np.zeros(shape, np.int64 if dtype == "int" else self.net.dtype)
+        if old is not None:
+            new[tuple(slice(n) for n in old.shape)] = old
+        return new
+
+    def _shape(self, shape: tuple[Int, ...]) -> tuple[int, ...]:
+        found = settled(shape, self._sizes)
+        assert found is not None, shape
+        return found
+
+    def _choose(self, rows: Array) -> None:
+        """Arrays of its own with the given examples of each that has the batch."""
+        step = self._streaming.parts.step
+
+        def chosen(name: str, array: Array) -> Array:
+            if name in step.nodes and is_batched(step[name]):
+                return np.take(array, rows, axis=0)
+            return array.copy() if name in step.updates else array
+
+        self.batch = self._sizes[BATCH] = len(rows)
+        self._fixed = {name: chosen(name, a) for name, a in self._fixed.items()}
+        self._arrays = {name: self._fixed.get(name, chosen(name, a)) for name, a in self._arrays.items()}
+        self._allocate()
+
+    def _take(self, rows: Mapping[str, npt.ArrayLike]) -> bool:
+        """Check the rows and put them where the step reads them; returns whether they are a single example."""
+        net, streaming = self.net, self._streaming
+        arrays, sizes, single = checked(net.name, streaming.rows, streaming.rows.keys(), (), (), rows, net.dtype)
+        for name, value in sizes.items():
+            if arrays and value != self._sizes[name]:
+                known, what = ("examples", "sequences") if name == BATCH else (f"`{name}`", f"`{name}`")
+                fail(
+                    "input-batch" if name == BATCH else "input-shape",
+                    f"the rows have {value} {known}, and the stream has {self._sizes[name]} {what}",
+                    help="give a row for each sequence of the stream",
+                )
+        for name, array in arrays.items():
+            moments = net.normalization.moments.get(name)
+            if moments is not None:
+                axis = streaming.axes[name]
+                array = moments.apply(np.expand_dims(array, axis)).take(0, axis)
+            self._arrays[name][...] = array
+        return single
+
+    def _shown(self, node: Node, value: Array, single: bool) -> Array:
+        """The value of an output, of dimensions over the sequence the part so far."""
+        if self._over in node.shape:
+            so_far = [slice(self.length if n == self._over else None) for n in node.shape]
+            value = value[tuple(so_far)]
+        return value[0] if single and is_batched(node) else value
+
+    def _refuse_row(self) -> NoReturn:
+        sizes = self._sizes
+        least = min(self._streaming.parts.limits, key=lambda limit: limit.room.evaluate(sizes) // limit.each)
+        fail(
+            "stream-full",
+            f"the sequence has {self.length} rows, and `{self.net.name}` takes no more",
+            least.span,
+            help="begin anew with `reset()`; longer sequences need a net that is made for them",
+        )
