@@ -223,6 +223,8 @@ def test_causal_layers_do_not_see_what_comes_later(prenorm: str) -> None:
 
 REFUSED = [
     ("x -> multihead(x, 3)", "3 heads do not divide 4 features evenly"),
+    ("x -> multihead(x, 0)", "0 heads do not divide 4 features evenly"),
+    ("x -> transformer_encoder(2, drop=-0.5)", "a dropout rate of -0.5 is not from 0 to below 1"),
     ("x -> learned_positions(5)", "a sequence of 6 is longer than the 5 positions that are learned"),
 ]
 
