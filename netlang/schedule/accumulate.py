@@ -13,7 +13,7 @@ from netlang.graph.constructors import add, every, mul, select
 from netlang.graph.expression import ONE, ZERO, Apply, Condition, Expr, Read, Reduce
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import free_indices, fresh, operands, reads, tensor_reads
-from netlang.schedule.order import Group, is_scatter, split_guard
+from netlang.schedule.order import Group, scattered_index, split_guard
 from netlang.schedule.program import Buffer, Tensor
 from netlang.schedule.recurrence import Recurrence
 
@@ -103,7 +103,7 @@ def _sums(e: Expr, factor: Expr, equation: Equation, groups: Groups) -> list[_Su
     """The sums of which the expression is a combination, times `factor`; None where it is not one."""
     if isinstance(e, Read) and e.indices == equation.places:
         found = [g for g in groups if isinstance(g, Group) and [m.name for m in g.members] == [e.tensor]]
-        return [_Sum(factor, g) for g in found if is_scatter(g)] or None
+        return [_Sum(factor, g) for g in found if scattered_index(g) is not None] or None
     if isinstance(e, Apply) and e.op == "add":
         parts = [_sums(term, factor, equation, groups) for term in e.args]
         return None if None in parts else [s for part in parts for s in part or ()]

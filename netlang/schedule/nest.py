@@ -30,12 +30,12 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     reduction, first = group.reduction, group.members[0]
     if reduction is None:
         guards, members = _replaced(group, tensors)
-        return _loops(group.ranges, guards, _members(group, members, tensors, stored), set(group.fixed))
+        return loops(group.ranges, guards, scalars_and_stores(group, members, tensors, stored), set(group.fixed))
     if reduction.op == "search":
         ((middle, extent),) = reduction.ranges
         found = Search(scalar(first), middle, extent, reduction.body)
-        rest = _members(group, group.members[1:], tensors, stored, first)
-        return _loops(group.ranges, [], (found, *rest), set(group.fixed))
+        rest = scalars_and_stores(group, group.members[1:], tensors, stored, first)
+        return loops(group.ranges, [], (found, *rest), set(group.fixed))
     order = loop_order(group, tensors)
     if order.in_memory:
         return _accumulate_in_memory(group, reduction, order)
@@ -51,9 +51,9 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
         inner = (Combine(first.name, reduction.op, body),)
         start = (Assign(first.name, "real", neutral),)
     around = set(group.indices)
-    reduced = _loops(order.update, guards, inner, around)
-    rest = _members(group, group.members[1:], tensors, stored, first)
-    return _loops(group.ranges, [], (*start, *reduced, *rest), set(group.fixed))
+    reduced = loops(order.update, guards, inner, around)
+    rest = scalars_and_stores(group, group.members[1:], tensors, stored, first)
+    return loops(group.ranges, [], (*start, *reduced, *rest), set(group.fixed))
 
 
 def _replaced(group: Group, tensors: Mapping[str, Tensor]) -> tuple[list[Condition], list[Equation]]:
@@ -70,7 +70,7 @@ def _replaced(group: Group, tensors: Mapping[str, Tensor]) -> tuple[list[Conditi
     return list(conjuncts(conditions.pop())), members
 
 
-def _members(
+def scalars_and_stores(
     group: Group,
     members: Sequence[Equation],
     tensors: Mapping[str, Tensor],
@@ -128,7 +128,7 @@ def _localized(body: Expr, group: Group, tensors: Mapping[str, Tensor], owners: 
     return rewrite(body, change, lambda value: value.rewrite(atom))
 
 
-def _loops(
+def loops(
     order: Ranges, guards: list[Condition], inner: tuple[Statement, ...], bound: set[str]
 ) -> tuple[Statement, ...]:
     """Loops in order around `inner`; a guard is a bound of a loop where it can be, else a test as far out as it can."""
@@ -145,7 +145,7 @@ def _loops(
             else:
                 starts += ends[0]
                 stops += ends[1]
-        body = (Loop(name, tuple(starts), tuple(stops), _loops(rest, kept, inner, bound | {name})),)
+        body = (Loop(name, tuple(starts), tuple(stops), loops(rest, kept, inner, bound | {name})),)
     # tests that fetch come last: those before them keep the fetch inside its tensor
     ready.sort(key=lambda g: bool(operands(g)))
     condition = every(ready)
@@ -158,6 +158,6 @@ def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tupl
     shared = {name for name, _ in order.shared} | set(group.fixed)
     set_neutral = Store(target, group.places, Const(NEUTRAL[reduction.op]))
     cleared = [r for r in group.ranges if r[0] not in shared]
-    clear = () if group.accumulates else _loops(cleared, [], (set_neutral,), shared)
-    update = _loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
-    return _loops(order.shared, [], (*clear, *update), set(group.fixed))
+    clear = () if group.accumulates else loops(cleared, [], (set_neutral,), shared)
+    update = loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
+    return loops(order.shared, [], (*clear, *update), set(group.fixed))

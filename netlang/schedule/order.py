@@ -176,28 +176,36 @@ def _access_cost(place: Int, name: str, share: float) -> float:
     return share if step == 1 else 1.0 if step < LANES else 1.5
 
 
-def is_scatter(group: Group) -> bool:
-    """Whether the group is a sum into the places that a guard computes: the gradient of a lookup."""
+def scattered_index(group: Group) -> str | None:
+    """The index that a guard computes, where the group is a sum into such places: the gradient of a lookup."""
     reduction = group.reduction
     if reduction is None or reduction.op != "sum" or group.members[0].dtype != "real":
-        return False
-    return _scattered(group, split_guard(reduction)[0], {n for n, _ in reduction.ranges}) is not None
+        return None
+    found = _computed(group, split_guard(reduction)[0], {n for n, _ in reduction.ranges})
+    return found[0] if found is not None else None
 
 
 def _scattered(group: Group, guards: list[Condition], reduced: set[str]) -> Order | None:
     """The order that computes an output index from the others, where a guard says what it equals: a scatter-add."""
-    reduction = group.reduction
+    reduction, found = group.reduction, _computed(group, guards, reduced)
     assert reduction is not None
+    if found is None:
+        return None
+    name, sources = found
+    first = [r for r in group.ranges if r[0] in sources] + list(reduction.ranges)
+    last = [r for r in group.ranges if r[0] not in sources and r[0] != name]
+    return Order(True, [], [*first, (name, dict(group.ranges)[name]), *last])
+
+
+def _computed(group: Group, guards: list[Condition], reduced: set[str]) -> tuple[str, set[str]] | None:
+    """An output index that a guard says in terms of others, some of them reduced; and these others."""
     for guard in guards:
         if not isinstance(guard, IsZero) or any(interval(guard, r) for r in reduced):
             continue
         for name in group.indices:
             sources = free_indices(guard) - {name}
-            if interval(guard, name) is None or not sources & reduced:
-                continue
-            first = [r for r in group.ranges if r[0] in sources] + list(reduction.ranges)
-            last = [r for r in group.ranges if r[0] not in sources and r[0] != name]
-            return Order(True, [], [*first, (name, dict(group.ranges)[name]), *last])
+            if interval(guard, name) is not None and sources & reduced:
+                return name, sources
     return None
 
 

@@ -33,6 +33,7 @@ from netlang.schedule.program import (
     statements,
 )
 from netlang.schedule.recurrence import Recurrence, recurrence, recurrence_nest, segments
+from netlang.schedule.rows import RowUpdate, row_updates
 
 _NO_UPDATES: Mapping[str, str] = MappingProxyType({})
 
@@ -54,7 +55,8 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     groups = accumulate_updates(groups, tensors, buffers, next_values)
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
-    kernels = tuple(_kernel(group, tensors, stored, graph.nodes) for group in groups)
+    rows = row_updates(groups, tensors, buffers, stored)
+    kernels = tuple(_kernel(group, tensors, stored, graph.nodes, rows.get(id(group))) for group in groups)
     used = {tensor for kernel in kernels for tensor, _, _ in accesses(kernel.body)} | set(results.values())
     live = {tensors[t].buffer for t in used}
     buffers = lifetimes({n: b for n, b in buffers.items() if n in live}, tensors, kernels)
@@ -87,7 +89,11 @@ def _grouped(
 
 
 def _kernel(
-    group: Group | Recurrence, tensors: Mapping[str, Tensor], stored: set[str], nodes: Mapping[str, Node]
+    group: Group | Recurrence,
+    tensors: Mapping[str, Tensor],
+    stored: set[str],
+    nodes: Mapping[str, Node],
+    rows: RowUpdate | None = None,
 ) -> Kernel:
     if isinstance(group, Recurrence):
         body, extents = collapsed(recurrence_nest(group, tensors, stored), dict(group.ranges), tensors)
@@ -101,8 +107,11 @@ def _kernel(
         )
     reduction = group.reduction
     ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
-    body, extents = collapsed(loop_nest(group, tensors, stored), ranges, tensors)
-    roles = contraction(group)
+    if rows is not None:
+        ranges |= rows.extents
+    nest = loop_nest(group, tensors, stored) if rows is None else rows.nest(group, tensors, stored)
+    body, extents = collapsed(nest, ranges, tensors)
+    roles = contraction(group) if rows is None else None
     kind = "elementwise" if reduction is None else "reduction" if roles is None else "contraction"
     return Kernel(
         name=next((m.name for m in group.members if m.name in stored), group.members[0].name),
