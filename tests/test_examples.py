@@ -116,7 +116,7 @@ def test_an_encoder_and_decoder_with_attention_learn_to_reverse() -> None:
     script = runpy.run_path(str(FOLDER / "seq2seq.py"))
     pairs = script["questions"]("reverse", 4500, np.random.default_rng(0))
     net = netlang.load(FOLDER / "seq2seq.net")
-    net.fit(script["arrays"](pairs[:-500]), epochs=4, progress=False)
+    net.fit(script["texts"](pairs[:-500]), epochs=4, progress=False)
     assert script["right"](net, pairs[-500:]) >= 0.99
 
 

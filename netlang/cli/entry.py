@@ -20,6 +20,7 @@ from netlang.cli.commands import (
     gradcheck,
     neighbours,
     run,
+    sample,
     summary,
     train,
 )
@@ -39,6 +40,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "run": run,
     "neighbours": neighbours,
+    "sample": sample,
     "gradcheck": gradcheck,
     "bench": bench,
     "explain": explain,

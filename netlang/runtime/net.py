@@ -263,6 +263,15 @@ class Net:
 
         return neighbours(self, question, count=count, table=table)
 
+    def sample(self, prompt: str = "", **options: Any) -> str:
+        """What a net that was trained on texts says after the prompt; the best text found where `beam` is given.
+
+        See `netlang.runtime.sampling.sample` for the options: `length`, `temperature`, `seed`, `beam`, `inputs`.
+        """
+        from netlang.runtime.sampling import sample
+
+        return sample(self, prompt, **options)[0].text
+
     # --- what it shows ---
 
     def summary(self, format: str = "text", sizes: Mapping[str, int] | None = None) -> Any:
