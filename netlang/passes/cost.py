@@ -10,7 +10,7 @@ from typing import TypeGuard
 from netlang.graph.constructors import conjuncts
 from netlang.graph.expression import Apply, Expr, IsZero, Read, Reduce, Select
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, Modulo
+from netlang.graph.integer import Index, Int, Modulo
 from netlang.graph.nodes import BATCH, Equation, Extern, Node, Scope
 from netlang.graph.sizes import chosen_sizes, settled
 from netlang.graph.traversal import walk
@@ -165,19 +165,33 @@ def multiply_adds(node: Node, sizes: Mapping[str, int]) -> int:
     """Multiply-adds of a contraction; 0 for anything else.
 
     They are the places of the iteration space. Reads outside count (padding is multiplied too), but of the places that
-    exact division skips, as in a transposed convolution, only the share that divides.
+    exact division skips, as in a transposed convolution, only the share that divides, and of the rows of a table only
+    those that are read: the gradient of a lookup.
     """
     if not isinstance(node, Equation) or not is_contraction(node.body):
         return 0
     places = elements(node, sizes) * prod(extent.evaluate(sizes) for _, extent in node.body.ranges)
-    return -(-places // prod(_divisors(node.body.body)))
+    zeros = _zeros(node.body.body)
+    rows = prod(node.extents[name].evaluate(sizes) for name in _looked_up(node, zeros))
+    return -(-places // (rows * prod(_divisors(zeros))))
 
 
-def _divisors(e: Expr) -> list[int]:
-    """The divisors of the remainders that guards want to be zero."""
+def _looked_up(node: Equation, zeros: Iterable[Int]) -> set[str]:
+    """Indices that integer tensors say: of each such equation one."""
+    lookups = [value for value in zeros if any(value.fetches())]
+    said = ([i for i in node.indices if abs(value.coefficient(Index(i))) == 1] for value in lookups)
+    return {names[0] for names in said if names}
+
+
+def _zeros(e: Expr) -> set[Int]:
+    """What guards want to be zero."""
     guards = (part.condition for part in walk(e) if isinstance(part, Select) and not _read_factors(part.otherwise))
-    facts = {c for guard in guards for c in conjuncts(guard)}
-    atoms = {atom for c in facts if isinstance(c, IsZero) for atom in c.value.atoms() if len(c.value.terms) == 1}
+    return {c.value for guard in guards for c in conjuncts(guard) if isinstance(c, IsZero)}
+
+
+def _divisors(zeros: Iterable[Int]) -> list[int]:
+    """The divisors of remainders that are zero."""
+    atoms = {atom for value in zeros for atom in value.atoms() if len(value.terms) == 1}
     return [atom.divisor for atom in atoms if isinstance(atom, Modulo)]
 
 

@@ -15,7 +15,7 @@ from netlang.graph.expression import IsZero, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import fetch, index, integer, size
 from netlang.graph.nodes import Equation, Input, Origin, State, View
-from netlang.passes.cost import Cost, LayerCost, cost, is_contraction
+from netlang.passes.cost import Cost, LayerCost, cost, is_contraction, with_gradients
 from netlang.passes.derive import derive
 from netlang.passes.lift import lift
 from netlang.passes.objective import objective
@@ -302,3 +302,15 @@ def test_two_paths_of_one_stride_are_merged_and_others_are_not_followed() -> Non
     assert chain(*steps)[-1] == Field(6, 0, Fraction(1), Fraction(2))
     steps[1] = ("b", 64, window("x", i // 2 + p, 4))
     assert chain(*steps)[-1] == Field(64, whole=True)
+
+
+def test_the_gradient_of_a_lookup_costs_the_rows_that_are_read() -> None:
+    text = (
+        "net N:\n    input w[4]: class(1000)\n    param E[1000, 8] ~ zeros, c[8] ~ ones\n"
+        "    y[t] = sum(i) E[w[t], i] * c[i]\n    output y\n    loss l = sum(y)\n"
+    )
+    module = module_from_text(text)
+    graph = elaborate(module, module.nets()[0])
+    costs = cost(graph, with_gradients(graph))
+    assert costs.macs == 4 * 8
+    assert costs.backward_macs == 2 * 4 * 8
