@@ -54,11 +54,11 @@ def arrays(images: list[Array], captions: list[str]) -> dict[str, Array]:
 
 def captions(net: Any, images: list[Array], longest: int = 10) -> list[str]:
     """What the net writes by itself: each word is the likeliest after those that it has written."""
-    written = np.zeros((len(images), 1), int)
+    stream = net.stream(picture=np.array(images))
+    written = [np.zeros(len(images), int)]
     for _ in range(longest):
-        scores = net.forward(picture=np.array(images), before=written)["scores"]
-        written = np.concatenate([written, scores[:, -1:].argmax(axis=-1)], axis=1)
-    return [" ".join(WORDS[k] for k in row[1:]).partition(" .")[0] for row in written]
+        written.append(stream.step(before=written[-1])["scores"].argmax(axis=-1))
+    return [" ".join(WORDS[k] for k in row).partition(" .")[0] for row in np.stack(written[1:], axis=1)]
 
 
 def right(net: Any, images: list[Array], expected: list[str]) -> float:
