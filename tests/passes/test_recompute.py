@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 
@@ -43,13 +41,15 @@ def peak(T: int, count: int, without: tuple[str, ...] = ()) -> int:
 def kept(p: Program, least: int) -> set[str]:
     """The buffers of at least so many elements for an example that live from before the objective to after it."""
     (end,) = (k for k, kernel in enumerate(p.kernels) if kernel.name == "objective")
-    sizes: Mapping[str, int] = {"batch": 1}
+    sizes = {"batch": 1, "T": 64}
     large = [b for b in p.of_kind("temporary") if b.elements.evaluate(sizes) >= least]
     return {b.name for b in large if b.first <= end < b.last}
 
 
-def test_no_scores_are_kept_for_the_backward_pass() -> None:
-    text = BLOCKS.format(T=64, count=2)
+@pytest.mark.parametrize("T", [64, "T"])
+def test_no_scores_are_kept_for_the_backward_pass(T: int | str) -> None:
+    """Of 64 steps, or of any number, which is taken to be large."""
+    text = BLOCKS.format(T=T, count=2)
     assert kept(program(text), 64 * 64) == set()
     assert len(kept(program(text, ("recompute",)), 64 * 64)) == 2
 
