@@ -9,6 +9,7 @@ import numpy as np
 import netlang
 from netlang.graph.integer import size
 from netlang.runtime.net import Net
+from tests.strategies import Choices
 
 Array = np.ndarray
 
@@ -149,3 +150,61 @@ def expected(net: Net, rows: Mapping[str, Array], others: Mapping[str, Array], l
     values = net.forward(**others, **{name: array[:, :length] for name, array in rows.items()})
     over = {name: net.graph[node].shape[:1] == (size("T"),) for name, node in net.graph.outputs.items()}
     return {name: value[:, -1] if over[name] else value for name, value in values.items()}
+
+
+# --- random ones ----------------------------------------------------------------------------------------------------
+
+# rows of x[T, {d}] to rows of y[T, {n}]; each result is of the order of 1
+STAGES = (
+    "y = x -> rnn({n})",
+    "y = x -> lstm({n})",
+    "y = x -> gru({n})",
+    "y = x -> dense({n}) -> tanh",
+    "param W[{n}, {k}, {d}] ~ ones\n    y[t < T, i] = tanh(sum(k < {k}, j) W[i, k, j] * (x[t - {m} * k, j] else 0.5))",
+    "param W[{n}, {k}, {d}] ~ ones\n"
+    "    y[t < T, i] = tanh(sum(k < {k}, j) W[i, k, j] * (x[t - 1 - k, j] if k < t else 0))",
+    "y[t < T, i < {n}] = sin(x[t, i % {d}] + (x[t - {m}, 0] else 0.3) * (x[t - 1, i % {d}] else 1))",
+    "y[t < T, i < {n}] = sum(s) (x[s, i % {d}] if s <= t else 0) / (t + 1)",
+    "y[t < T, i < {n}] = tanh(sum(s) (x[s, i % {d}] * x[t - s, 0] if s <= t and t - s < {k} else 0))",
+    "y[t < T, i < {n}] = max(s) (x[s, i % {d}] if s < t else -inf) if t > 0 else cos(i)",
+    "y[t < T, i < {n}] = x[t, 0] * (x[t - t % {k}, i % {d}] else 0)",
+    "y = x -> dense(4) -> transformer_encoder(2, causal=true) -> dense({n}) -> tanh",
+    "y = x -> sinusoidal_positions -> dense({n}) -> tanh",
+    "y = x -> learned_positions(30) -> dense({n}) -> tanh",
+    "k[t] = argmax(j) x[t, j]\n    param E[{d}, {n}] ~ ones\n    y[t < T, i] = E[k[t], i] - (E[k[t - {m}], i] else 0)",
+    "param U[{n}, {n}] ~ ones\n    state h0[{n}] ~ constant(0.5)\n"
+    "    h[t < T] = tanh(U @ (h[t - 1] else h0) + x[t, 0])\n    h0 <- h[T - 1]\n    y = h",
+    "a[t, s] = sum(j) x[t, j] * x[s, j]\n    w[t, s] = a[t, s] if s <= t else -inf\n    p[t] = softmax(w[t])\n"
+    "    y[t < T, i < {n}] = sum(s) p[t, s] * x[s, i % {d}]",
+    "h[t < T, i < {n}] = sin(x[t, i % {d}] + (h[t - {m}, i] else 0) + 0.5 * (h[t - 1, i] else 1))\n    y = h",
+)
+RESULTS = (
+    "x[T - 1]",
+    "x[0]",
+    "mean(t) x[t, 0]",
+    "sum(i) x[T - 1, i] / T",
+    "max(x)",
+    "argmax(t) x[t, 0]",
+    "(x[T - 3, 0] else 2)",
+    "(sum(t) exp(x[t, 0]) * x[t, 0]) / sum(t) exp(x[t, 0])",
+)
+
+
+def sequence(choices: Choices, most: int = 5) -> str:
+    """A random causal net over T: layers one after the other, some with a way around, and a result of all rows."""
+    widths = [choices.whole(2, 3)]
+    layers: list[str] = []
+    lines = [f"net A:\n    input x0[T, {widths[0]}]"]
+    for k in range(choices.whole(1, most)):
+        d, n = widths[-1], choices.whole(1, 4)
+        stage = STAGES[choices.whole(0, len(STAGES) - 1)]
+        text = stage.format(d=d, n=n, k=choices.whole(2, 4), m=choices.whole(1, 3))
+        layers.append(f"layer stage{k}(x[T, d]):\n    {text}\n    return y\n")
+        around = f" + x{choices.whole(0, k)}[t, i % {{}}]" if choices.whole(0, 2) == 0 else ""
+        source = int(around[4:].split("[")[0]) if around else 0
+        lines.append(f"    y{k} = x{k} -> stage{k}")
+        lines.append(f"    x{k + 1}[t < T, i < {n}] = y{k}[t, i]{around.format(widths[source])}")
+        widths.append(n)
+    last = f"x{len(widths) - 1}"
+    result = RESULTS[choices.whole(0, len(RESULTS) - 1)].replace("x[", f"{last}[").replace("(x)", f"({last})")
+    return "\n".join([*layers, *lines, f"    output {last}, result = {result}", ""])
