@@ -18,6 +18,7 @@ from netlang.cli.commands import (
     explain,
     fmt,
     gradcheck,
+    gradients,
     neighbours,
     run,
     sample,
@@ -42,6 +43,7 @@ COMMANDS: dict[str, ModuleType] = {
     "neighbours": neighbours,
     "sample": sample,
     "gradcheck": gradcheck,
+    "gradients": gradients,
     "bench": bench,
     "explain": explain,
 }

@@ -70,6 +70,7 @@ class Recipe:
     epochs: int = 10
     seed: int = 0
     clip: float | None = None
+    clamp: float | None = None
     data: str | None = None
     columns: tuple[str, ...] = ()
     vocabulary: Symbols | None = None
@@ -327,6 +328,7 @@ _READERS: dict[str, Callable[[_Reader, tree.Setting], object]] = {
     "epochs": _Reader.natural,
     "seed": _Reader.natural,
     "clip": _Reader.positive,
+    "clamp": _Reader.positive,
     "data": _Reader.text,
     "columns": _Reader.texts,
     "vocabulary": _Reader.symbols,

@@ -78,6 +78,18 @@ def flattened(parts: Iterable[Component]) -> tuple[Node, ...]:
     return tuple(out)
 
 
+def carried(parts: Iterable[Component]) -> dict[str, int]:
+    """The tensors that a step of a loop reads of another step, each with its dimension that is the time."""
+    found: dict[str, int] = {}
+    for loop in parts:
+        if isinstance(loop, Loop):
+            for access in (a for node in loop.nodes for a in accesses(node)):
+                if access.operand in loop.axes and access.step(loop.axes):
+                    found.setdefault(access.operand, loop.axes[access.operand])
+            found = {**carried(loop.body), **found}
+    return found
+
+
 def _ordered(nodes: Mapping[str, Node], reads: Sequence[Access]) -> tuple[Component, ...] | list[str]:
     """Components under the given reads, which leave out those that an outer loop carries from step to step."""
     out: list[Component] = []

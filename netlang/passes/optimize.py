@@ -14,7 +14,7 @@ from netlang.elaboration.values import Tensor, Value, node_tensor
 from netlang.graph.constructors import add, const, div, mul, power, read
 from netlang.graph.expression import Apply, Const, Expr, Read, Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import index
+from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Input, Origin, Param
 from netlang.language import tree
 from netlang.passes.derive import derive
@@ -163,7 +163,9 @@ class _Updates:
         rate = self.rate(optimizer)
         for param in params:
             gradient = node_tensor(self.builder.nodes[gradients[param.name]])
-            self.update(param, gradient if scale is None else _scaled(gradient, scale), rate)
+            gradient = gradient if scale is None else _scaled(gradient, scale)
+            limit = self.recipe.clamp
+            self.update(param, gradient if limit is None else _clamped(gradient, limit), rate)
         nodes = list(self.builder.nodes.values())
         return self.graph.evolve(nodes, updates=self.builder.updates, initial=self.builder.initial)
 
@@ -257,3 +259,12 @@ class _Updates:
 
 def _scaled(gradient: Tensor, scale: Expr) -> Tensor:
     return Tensor(gradient.shape, lambda at: mul(scale, gradient.element(at)))
+
+
+def _clamped(gradient: Tensor, limit: float) -> Tensor:
+    """Each element brought into the range from -limit to limit (Graves, 2013, section 2.1)."""
+
+    def element(at: tuple[Int, ...]) -> Expr:
+        return Apply("max", (Const(-limit), Apply("min", (Const(limit), gradient.element(at)))))
+
+    return Tensor(gradient.shape, element)

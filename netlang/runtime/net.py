@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from netlang.runtime.neighbours import Neighbour
     from netlang.runtime.sources import DataLike
     from netlang.runtime.stream import Stream, Streaming
+    from netlang.runtime.through_time import ThroughTime
 
 Array = npt.NDArray[Any]
 
@@ -219,6 +220,15 @@ class Net:
         grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
         grads = {n: g[0] if single and is_batched(adjoints[n]) else g for n, g in grads.items()}
         return float(values[graph.objectives[OBJECTIVE]]), grads
+
+    def gradients_through_time(self, **inputs: npt.ArrayLike) -> ThroughTime:
+        """How large the gradient is at each step of each recurrence, on a batch: see `ThroughTime`.
+
+        A mapping of arrays [T] by the names of states; its `draw()` is a picture. Nothing is updated.
+        """
+        from netlang.runtime.through_time import through_time
+
+        return through_time(self, **inputs)
 
     def step(self, **inputs: npt.ArrayLike) -> float:
         """One training step as the `train` section says: gradients, then the update of parameters and states.

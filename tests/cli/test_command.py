@@ -381,6 +381,45 @@ def test_gradcheck(run: Run) -> None:
     assert all(row["error"] < 1e-7 and row["checked"] for row in facts["tensors"])
 
 
+RECURRENT = """
+net R:
+    input  x[T, 2]
+    h = x -> rnn(3)
+    loss   value = sum(h[T-1]^2)
+"""
+
+
+def test_gradients_of_parameters(run: Run) -> None:
+    code, out, _ = run("gradients", str(EXAMPLES / "xor.net"), "--format", "json")
+    found = json.loads(out)
+    assert code == 0
+    assert list(found["parameters"]) == ["W1", "b1", "W2", "b2"]
+    assert found["norm"] == pytest.approx(sum(x * x for x in found["parameters"].values()) ** 0.5)
+    code, out, _ = run("gradients", str(EXAMPLES / "xor.net"))
+    assert out.splitlines()[-1] == f"all together  {found['norm']:.3e}"
+
+
+def test_gradients_through_time(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "r.net").write_text(RECURRENT)
+    code, out, _ = run("gradients", "r.net", "--through-time", "--size", "T=40", "--format", "json")
+    norms = json.loads(out)["through_time"]["rnn_1.h"]
+    assert (code, len(norms)) == (0, 40)
+    code, out, _ = run("gradients", "r.net", "--through-time", "--size", "T=40")
+    header, *rows = out.splitlines()
+    assert (code, header.split(), len(rows)) == (0, ["step", "rnn_1.h"], 16)
+    assert rows[0].split() == ["0", f"{norms[0]:.3e}"]
+    assert rows[-1].split() == ["39", f"{norms[-1]:.3e}"]
+
+
+def test_gradients_through_time_of_data_are_drawn(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "r.net").write_text(RECURRENT)
+    np.savez(tmp_path / "d.npz", x=np.ones((4, 7, 2), np.float32))
+    assert run("gradients", "r.net", "-o", "g.svg", "--data", "d.npz") == (0, "wrote g.svg\n", "")
+    assert (tmp_path / "g.svg").read_text().startswith("<svg")
+    code, _, err = run("gradients", "r.net", "-o", "g.png")
+    assert (code, "error[unknown-format]" in err) == (1, True)
+
+
 def test_gradcheck_fails_beyond_the_tolerance(run: Run) -> None:
     code, out, _ = run("gradcheck", str(EXAMPLES / "three_layer.net"), "--tolerance", "1e-300")
     assert code == 1

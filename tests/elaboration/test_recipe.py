@@ -83,6 +83,16 @@ def test_clipping_bounds_the_norm_of_all_gradients_together() -> None:
     np.testing.assert_allclose(updated("optimizer sgd(lr=0.1)\nclip 100")["b"], b - 0.1 * SLOPE_B)
 
 
+def test_clamping_bounds_each_element_of_a_gradient_after_clipping() -> None:
+    slopes = np.concatenate([SLOPE_A, SLOPE_B])
+    assert slopes.min() < -4 < np.abs(slopes).min() < 4 < slopes.max()
+    found = updated("optimizer sgd(lr=0.1)\nclamp 4")
+    np.testing.assert_allclose(found["a"], a - 0.1 * SLOPE_A.clip(-4, 4))
+    np.testing.assert_allclose(found["b"], b - 0.1 * SLOPE_B.clip(-4, 4))
+    both = updated("optimizer sgd(lr=0.1)\nclamp 0.5\nclip 1")
+    np.testing.assert_allclose(both["a"], a - 0.1 * (SLOPE_A / np.linalg.norm(slopes)).clip(-0.5, 0.5))
+
+
 def test_an_optimizer_of_ones_own_keeps_a_state_for_each_weight() -> None:
     own = "optimizer heavy(w, g, lr=1, beta=0.5):\n    state v ~ ones\n    v <- beta * v + g\n    w <- w - lr * v\n"
     found = updated("optimizer heavy(lr=0.1)", own)
@@ -102,6 +112,7 @@ def test_an_optimizer_of_ones_own_keeps_a_state_for_each_weight() -> None:
         ("optimizer sgd\nbatch 2.5", "bad-setting"),
         ("optimizer sgd\nspeed 3", "unknown-setting"),
         ("optimizer sgd\nclip -1", "bad-setting"),
+        ("optimizer sgd\nclamp 0", "bad-setting"),
         ("optimizer sgd\nvalidation 1.5", "bad-setting"),
         ("optimizer sgd\nnormalize z", "bad-setting"),
         ("minimize third over a with sgd", "unknown-loss"),

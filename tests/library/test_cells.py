@@ -299,3 +299,20 @@ def test_two_halves_from_the_state_between_are_the_whole(cell: str) -> None:
     second = run(x[:, 4:], {f"{s}0": first[s][:, -1] for s in states})
     for s in states:
         np.testing.assert_allclose(np.concatenate([first[s], second[s]], axis=1), whole[s], rtol=1e-13, atol=1e-15)
+
+
+def test_products_with_the_input_and_gradients_of_weights_are_contractions_outside_the_loops() -> None:
+    text = "net N:\n    input x[T, 8]\n    h = x -> lstm(16)\n    loss value = sum(sin(3*h))\n"
+    plain = elaborate(module := module_from_text(text), module.nets()[0], training=True)
+    graph = compile_graph(plain, wrt=[p.name for p in plain.params])
+    program = schedule(graph, list(graph.gradients.values()))
+    inside = "\n".join(line for k in program.kernels if k.kind == "recurrence" for line, _ in k.sources)
+    assert [k.kind for k in program.kernels].count("recurrence") == 2  # forwards and backwards in time
+    for gate in "ifog":
+        assert f"lstm_1.U{gate}[" in inside
+        assert f"lstm_1.W{gate}[" not in inside
+    assert "x[" not in inside
+    contracted = [line for k in program.kernels if k.kind == "contraction" for line, _ in k.sources]
+    computed = {line.partition("[")[0] for line in contracted}
+    assert computed >= {f"d/lstm_1.{weight}{gate}" for weight in "WU" for gate in "ifog"}
+    assert sum("x[batch, t" in line and "lstm_1.W" in line.partition("=")[2] for line in contracted) == 4
