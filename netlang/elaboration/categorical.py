@@ -62,6 +62,13 @@ def categorical(
             help=f"write `{NAME}(p)`, with `p[classes]`",
         )
     weights = to_tensor(positional[0], init.arguments[0].value.span)
+    if weights.free:
+        fail(
+            "cyclic-definition",
+            f"the weights of `{path}` are defined by its draws",
+            init.arguments[0].value.span,
+            help="noise is drawn before what is computed from it: let the weights depend on other tensors",
+        )
     if classes is None:
         fail(
             "bad-declaration",

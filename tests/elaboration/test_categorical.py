@@ -26,6 +26,7 @@ def graph(line: str) -> Graph:
         ("noise k[3]: class(4) ~ categorical(q)", "shape-mismatch", "a matrix [2, 4]"),
         ("noise k[3]: class(4) ~ categorical(2)", "shape-mismatch", "a scalar"),
         ("noise k[3]: class(4) ~ categorical(p, 2)", "wrong-arity", "a weight for each class"),
+        ("h[t < 3, v < 4] = k[t-1] else 0\n    noise k[3]: class(4) ~ categorical(h)", "cyclic-definition", "by its draws"),
         ("state k[3]: class(4) ~ zeros", "bad-declaration", "a `state` holds real numbers"),
         ("k = symbol_counts(1)", "bad-value", "at least 2"),
         ("k = symbol_counts(p)", "bad-value", "a vector [4]"),
@@ -40,7 +41,7 @@ def test_what_cannot_be_drawn_or_looked_up_is_diagnosed(line: str, code: str, sa
     (diagnostic,) = error.value.diagnostics
     assert (diagnostic.code, says in diagnostic.message) == (code, True), diagnostic.message
     assert diagnostic.span is not None
-    assert diagnostic.span.line == 3
+    assert diagnostic.span.line == 3 + line.count("\n")
 
 
 def test_weights_may_differ_from_draw_to_draw() -> None:
