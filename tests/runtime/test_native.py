@@ -430,3 +430,21 @@ def test_a_length_that_is_too_short(tmp_path: Path) -> None:
     assert error.value.diagnostics[0].code == "input-size"
     assert native._functions["forward"].workspace(2, 1, 2) == -1
     assert native._functions["forward"].workspace(2, 1, 3) > 0
+
+
+def test_arrays_of_any_kind(plain: Path) -> None:
+    """Read-only, not contiguous, in float64, nested lists; first and again, when the shapes are known."""
+    native = netlang.load_native(plain)
+    image, weight = (a.astype(np.float32) for a in inputs(3).values())
+    wanted = native.forward(image=image, weight=weight)["scores"]
+    fixed = image.copy()
+    fixed.flags.writeable = False
+    for given in (image, fixed, image[:, :, ::-1][:, :, ::-1], image.astype(np.float64), image.tolist()):
+        for _ in range(2):
+            np.testing.assert_array_equal(native.forward(image=given, weight=weight)["scores"], wanted)
+    alone = native.forward(image=image[0], weight=weight[0])["scores"]
+    again = native.forward(image=image[0], weight=weight[0])["scores"]
+    assert alone.shape == again.shape == (5,)
+    np.testing.assert_array_equal(alone, again)
+    with pytest.raises(NetlangError, match="input-batch"):
+        native.forward(image=image, weight=weight[:2])
