@@ -26,7 +26,11 @@ def graph(line: str) -> Graph:
         ("noise k[3]: class(4) ~ categorical(q)", "shape-mismatch", "a matrix [2, 4]"),
         ("noise k[3]: class(4) ~ categorical(2)", "shape-mismatch", "a scalar"),
         ("noise k[3]: class(4) ~ categorical(p, 2)", "wrong-arity", "a weight for each class"),
-        ("h[t < 3, v < 4] = k[t-1] else 0\n    noise k[3]: class(4) ~ categorical(h)", "cyclic-definition", "by its draws"),
+        (
+            "h[t < 3, v < 4] = k[t-1] else 0\n    noise k[3]: class(4) ~ categorical(h)",
+            "cyclic-definition",
+            "by its draws",
+        ),
         ("state k[3]: class(4) ~ zeros", "bad-declaration", "a `state` holds real numbers"),
         ("k = symbol_counts(1)", "bad-value", "at least 2"),
         ("k = symbol_counts(p)", "bad-value", "a vector [4]"),
