@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from netlang.diagnostics import NetlangError
@@ -235,9 +237,9 @@ def padded(form: str) -> str:
     )
 
 
-def some(steps: int, seed: int = 8) -> dict[str, Array]:
+def some(steps: int) -> dict[str, Array]:
     """A batch of three sequences with padding, one of them all padding."""
-    x = np.random.default_rng([seed, steps]).standard_normal((3, steps, 3))
+    x = np.random.default_rng([8, steps]).standard_normal((3, steps, 3))
     return {"x": x, "n": np.array([steps, steps // 2, 0])}
 
 
@@ -263,23 +265,36 @@ def test_gradients_with_a_carried_state_stop_at_it() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_padding_never_changes_a_result(form: str) -> None:
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_neither_padding_nor_the_order_of_the_batch_changes_a_result(form: str, data: st.DataObject) -> None:
     graph = graph_of(padded(form))
     roots, params = [*graph.outputs.values(), *graph.losses.values()], first_values(graph, seed=4)
-    short, longer = some(5), some(9, seed=10)
-    longer["n"], longer["x"][:, :5] = short["n"], short["x"]
-    one, other = (
-        evaluate(graph, {**params, **given}, {"batch": 3, "T": given["x"].shape[1]}, only=roots)
-        for given in (short, longer)
-    )
-    for k, count in enumerate(short["n"]):
-        np.testing.assert_allclose(other[graph.outputs["y"]][k, :count], one[graph.outputs["y"]][k, :count], atol=1e-14)
+    lengths = np.array(data.draw(st.lists(st.integers(0, 6), min_size=1, max_size=4)))
+    batch, steps, more = len(lengths), max(1, lengths.max()), data.draw(st.integers(1, 4))
+    order = data.draw(st.permutations(range(batch)))
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x = random.standard_normal((batch, steps, 3))
+    longer = np.concatenate([x, random.standard_normal((batch, more, 3))], axis=1)
+    hidden = np.arange(steps + more) >= lengths[:, None]
+    longer[hidden] = random.uniform(-9, 9, (hidden.sum(), 3))
+
+    one = evaluate(graph, {**params, "x": x, "n": lengths}, {"batch": batch, "T": steps}, only=roots)
+    moved = {"x": longer[order], "n": lengths[order]}
+    other = evaluate(graph, {**params, **moved}, {"batch": batch, "T": steps + more}, only=roots)
+    for k, example in enumerate(order):
+        rows = slice(lengths[example])
+        y, wanted = other[graph.outputs["y"]][k, rows], one[graph.outputs["y"]][example, rows]
+        np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-14)
     for root in (graph.outputs["last"], *graph.losses.values()):
-        np.testing.assert_allclose(other[root], one[root], atol=1e-13)
+        np.testing.assert_allclose(other[root], one[root][order], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("cell", ["rnn(3, {})", "lstm(3, {})", "gru(3, {})", "jordan(4, 3, {})"])
-def test_two_halves_from_the_state_between_are_the_whole(cell: str) -> None:
+@pytest.mark.parametrize("cell", ["rnn(3, {})", "lstm(3, {})", "gru(3, {})", "mut3(3, {})", "jordan(4, 3, {})"])
+@settings(max_examples=8, deadline=None)
+@given(steps=st.integers(2, 9), data=st.data())
+def test_two_parts_from_the_state_between_are_the_whole(cell: str, steps: int, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, steps - 1))
     states = {"lstm": ("h", "c"), "jordan": ("y",)}.get(cell.partition("(")[0], ("h",))
     given = ", ".join(f"{s}0={s}0" for s in states)
     results = ", ".join(states)
@@ -288,15 +303,15 @@ def test_two_halves_from_the_state_between_are_the_whole(cell: str) -> None:
         f"    {results} = x -> {cell.format(given)}\n    output {results}\n"
     )
     graph = graph_of(text)
-    params, x = first_values(graph, seed=4), some(9)["x"]
+    params, x = first_values(graph, seed=4), some(steps)["x"]
 
     def run(rows: Array, before: Mapping[str, Array]) -> dict[str, Array]:
         values = evaluate(graph, {**params, "x": rows, **before}, {"batch": 3, "T": rows.shape[1]})
         return {name: values[node] for name, node in graph.outputs.items()}
 
     start = {f"{s}0": np.zeros((3, 3)) for s in states}
-    whole, first = run(x, start), run(x[:, :4], start)
-    second = run(x[:, 4:], {f"{s}0": first[s][:, -1] for s in states})
+    whole, first = run(x, start), run(x[:, :cut], start)
+    second = run(x[:, cut:], {f"{s}0": first[s][:, -1] for s in states})
     for s in states:
         np.testing.assert_allclose(np.concatenate([first[s], second[s]], axis=1), whole[s], rtol=1e-13, atol=1e-15)
 
