@@ -297,12 +297,15 @@ class Net:
             fail("unknown-format", f"there is no format `{format}` of a summary", help=f"there are {listing(forms)}")
         return forms[format](cost(self.graph, sizes=sizes))
 
-    def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers") -> str:
-        """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot)."""
+    def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers", unroll: int | None = None) -> str:
+        """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot).
+
+        `unroll` draws recurrences unrolled in time, for so many steps.
+        """
         from netlang.draw.diagram.render import render
         from netlang.draw.diagram.views import draw
 
-        text = draw(self.graph, view)
+        text = draw(self.graph, view, unroll=unroll)
         if path is not None:
             render(text, os.fspath(path))
         return text

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="draw as a circuit at these values: x=-2,y=5 or w=[2,-3,-3] (repeatable)",
     )
+    parser.add_argument("--unroll", metavar="STEPS", type=int, help="unroll recurrences in time, for so many steps")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
 
     values = written_values(options.at) if options.at else None
     model = open_model(options)
-    text = draw(model.inference, options.view, values)
+    text = draw(model.inference, options.view, values, options.unroll)
     rendered = render(text, options.output or beside(options.file, ".svg"))
     if rendered.warning is not None:
         report([rendered.warning])

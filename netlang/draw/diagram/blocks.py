@@ -76,19 +76,22 @@ def scalar_root(graph: Graph) -> str:
     return next((r for r in roots if not graph[r].shape and graph[r].dtype == "real"), "")
 
 
-def blocks(graph: Graph, *, opening: bool = True) -> Diagram:
-    """The blocks of a graph; with `opening`, scopes that contain layers are opened where the whole stays small."""
+def blocks(graph: Graph, *, opening: bool = True, together: bool = True) -> Diagram:
+    """The blocks of a graph; with `opening`, scopes that contain layers are opened where the whole stays small.
+
+    With `together`, consecutive equal scopes are one block.
+    """
     if not opening:
-        return _Blocks(graph, frozenset()).diagram()
+        return _Blocks(graph, frozenset(), together).diagram()
     opened = frozenset(s.parent for s in graph.scopes if s.parent and s.kind == "layer")
-    diagram = _Blocks(graph, opened).diagram()
-    return diagram if len(diagram.blocks) <= MOST_BLOCKS else _Blocks(graph, frozenset()).diagram()
+    diagram = _Blocks(graph, opened, together).diagram()
+    return diagram if len(diagram.blocks) <= MOST_BLOCKS else _Blocks(graph, frozenset(), together).diagram()
 
 
 class _Blocks:
     """One way to cut a graph into blocks: the scopes in `opened` become frames, all others one block each."""
 
-    def __init__(self, graph: Graph, opened: frozenset[str]) -> None:
+    def __init__(self, graph: Graph, opened: frozenset[str], together: bool) -> None:
         self.graph = graph
         self.opened = opened
         self.weights = learned(graph)
@@ -99,7 +102,8 @@ class _Blocks:
                 self.members[scope].append(node.name)
         self.runs: dict[str, Run] = {}
         self.alias: dict[str, str] = {}  # node of a repeated scope -> the same node of the run's first scope
-        self.find_runs()
+        if together:
+            self.find_runs()
 
     def path(self, node: Node) -> list[str]:
         """The scopes around a node, outermost first."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from netlang.draw.diagram.blocks import visible
 from netlang.draw.diagram.dot import Dot, Markup, Value, font, lines, small
 from netlang.draw.diagram.kinds import kind, learned
-from netlang.draw.diagram.layers import heading
-from netlang.draw.diagram.style import FRAME, GROUP, INK, PAINTS, SMALL
+from netlang.draw.diagram.layers import hand_over, heading
+from netlang.draw.diagram.recurrent import carried, within_step
+from netlang.draw.diagram.style import FRAME, GROUP, INK, LOOP, PAINTS, SMALL
 from netlang.draw.notation import equation_label, shape_label, wrap
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Input, Node, Param, State, View
@@ -40,12 +41,32 @@ def equations(graph: Graph) -> str:
                 draw_node(dot, graph, node, weights, "")
     for parameter, reader in parameter_rows(graph).items():
         dot.same_rank(parameter, reader)
+    forth = within_step(graph)
     for node in graph:
         for operand in node.operands:
-            # heavier edges are straighter: the stream of data is, the parameters keep to the side
-            dot.edge(operand, node.name, weight=1 if isinstance(graph[operand], Param | State) else 8)
+            if (operand, node.name) in forth:
+                # heavier edges are straighter: the stream of data is, the parameters keep to the side
+                dot.edge(operand, node.name, weight=1 if isinstance(graph[operand], Param | State) else 8)
+    _draw_loops(dot, graph)
     draw_outputs(dot, graph)
     return dot.text()
+
+
+def _draw_loops(dot: Dot, graph: Graph) -> None:
+    """What recurrences hand over; where several equations read it, by a box for the value of the other step."""
+    readers: dict[tuple[str, str], list[str]] = {}
+    for (operand, user), place in carried(graph).items():
+        readers.setdefault((operand, place), []).append(user)
+    for (operand, place), users in readers.items():
+        if len(users) == 1:
+            hand_over(dot, operand, users[0], place)
+            continue
+        there = f"{operand}[{place}]"
+        look: dict[str, Value] = {"color": LOOP, "fillcolor": "white", "style": "rounded,filled,dashed"}
+        dot.node(there, lines(font(f"{operand.rsplit('.', 1)[-1]}[{place}]")), **look)
+        dot.edge(operand, there, color=LOOP, penwidth=1.5, constraint="false")
+        for user in users:
+            dot.edge(there, user, color=LOOP, penwidth=1.5)
 
 
 def parameter_rows(graph: Graph) -> dict[str, str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from netlang.draw.diagram.blocks import Block, Diagram, Frame, blocks, visible
 from netlang.draw.diagram.dot import Dot, Markup, font, lines, small
-from netlang.draw.diagram.style import FRAME, GROUP, INK, MUTED, PAINTS, SHARED, SMALL, TITLE
+from netlang.draw.diagram.recurrent import carried, within_step
+from netlang.draw.diagram.style import FRAME, GROUP, INK, LOOP, MUTED, PAINTS, SHARED, SMALL, TITLE
 from netlang.draw.notation import TIMES, count_label, shape_label
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
@@ -26,17 +30,46 @@ def layers(graph: Graph) -> str:
     _boxes(dot, graph, diagram, "", borders)
     for identifier, name, _ in outputs:
         dot.node(identifier, lines(font(name, bold=True), small("output")), fillcolor="white", color=INK)
+    loops = _loops(graph, diagram)
     for edge in diagram.edges:
+        if (edge.tensor, edge.head) not in loops.within:
+            continue
         dot.edge(edge.tail, edge.head, label=f" {shape_label(graph[edge.tensor].shape)} ")
+    for (tail, head), said in loops.back.items():
+        hand_over(dot, tail, head, ", ".join(said))
     for identifier, _, node in outputs:
         dot.edge(diagram.block_of[node], identifier, label=f" {shape_label(graph[node].shape)} ")
     _links(dot, diagram, borders)
     return dot.text()
 
 
-def heading(graph: Graph, kinds: list[str]) -> Markup:
-    """The net's name, its parameters, and a legend of the colours that occur."""
+def hand_over(dot: Dot, tail: str, head: str, said: str) -> None:
+    """An arrow for what a recurrence hands from step to step; it does not say what stands above what."""
+    dot.edge(tail, head, label=Markup(small(f" {said} ", LOOP)), color=LOOP, penwidth=1.5, constraint="false")
+
+
+@dataclass(frozen=True)
+class _Loops:
+    """What recurrences hand from step to step, by the blocks of tail and head; and (tensor, head) for the rest."""
+
+    back: Mapping[tuple[str, str], Mapping[str, None]]
+    within: frozenset[tuple[str, str]]
+
+
+def _loops(graph: Graph, diagram: Diagram) -> _Loops:
+    back: dict[tuple[str, str], dict[str, None]] = {}
+    for (operand, user), place in carried(graph).items():
+        if operand in diagram.block_of and user in diagram.block_of:
+            ends = diagram.block_of[operand], diagram.block_of[user]
+            back.setdefault(ends, {})[f"{operand.rsplit('.', 1)[-1]}[{place}]"] = None
+    within = frozenset((o, diagram.block_of[u]) for o, u in within_step(graph) if u in diagram.block_of)
+    return _Loops(back, within | {(e.tensor, e.head) for e in diagram.edges if e.head not in diagram.block_of.values()})
+
+
+def heading(graph: Graph, kinds: list[str], said: str = "") -> Markup:
+    """The net's name, its parameters, what else is said of the picture, and a legend of the colours that occur."""
     total = count_label(sum(product(p.shape).constant for p in graph.params), "parameter")
+    total = ", ".join(part for part in (total, said) if part)
     title = font(graph.name, size=TITLE + 2, bold=True) + (
         font(f"   {total}", size=SMALL + 1, color=MUTED) if total else ""
     )

@@ -11,6 +11,7 @@ WIRE = "#8693a0"  # edges
 FRAME = "#c3ccd5"  # borders of groups
 GROUP = "#f7f9fb"  # fill of groups
 FORWARD = "#1f7a4d"  # values, as in the lectures: green above the wire
+LOOP = "#6a3fa0"  # what a recurrence hands from step to step
 BACKWARD = "#c0392b"  # gradients: red below it
 
 TITLE, TEXT, SMALL = 14, 12, 10
