@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import bench_peers, compare, report
+from benchmarks import bench_memory, bench_peers, compare, report
 from benchmarks.compare import Row, in_turns
 from benchmarks.peers import Absent, Peer
 from benchmarks.workloads import NETS, WORKLOADS, Workload
@@ -112,3 +112,9 @@ def test_the_chart() -> None:
         for title in circle:
             places[title.text] = float(circle.attrib["cx"])
     assert sorted(places, key=lambda t: places[t]) == ["JAX: 0.50", "torch: 1.50", "torch: 4.00"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is not reset here")
+def test_memory_that_is_held_only_during_a_step_is_measured() -> None:
+    grown = bench_memory.grown(lambda: np.ones(10_000_000).sum())
+    assert 79e6 < grown < 100e6
