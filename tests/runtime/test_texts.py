@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netlang.diagnostics import Diagnostic, NetlangError
@@ -102,6 +102,7 @@ def test_windows_have_the_declared_length_and_lengths_where_they_are_wanted() ->
 
 
 @given(st.text("abc", min_size=2, max_size=60), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
 def test_windows_cover_the_text_once(text: str, window: int) -> None:
     if len(text) <= window:
         return
@@ -156,6 +157,7 @@ def test_the_end_of_a_stream_is_held_out() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
 def test_each_batch_goes_on_where_the_one_before_ended(examples: int, batch: int) -> None:
     batches = list(Minibatches(batch, continued=True).over({"k": np.arange(examples)}, epoch=3))
     streams = np.array([b["k"] for b in batches]).T
@@ -231,6 +233,7 @@ def test_a_vocabulary_of_windows_has_no_start() -> None:
 
 
 @given(st.lists(st.tuples(st.text("ab", max_size=5), st.text("ab", max_size=5)), min_size=1, max_size=6))
+@settings(max_examples=60, deadline=None)
 def test_what_is_filled_up_is_the_text_again(pairs: Sequence[tuple[str, str]]) -> None:
     data, vocabulary = read(PAIRS, Rows({"source": [a for a, _ in pairs], "next": [b for _, b in pairs]}))
     for k, (source, told) in enumerate(pairs):

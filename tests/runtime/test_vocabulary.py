@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netlang.diagnostics import Diagnostic, NetlangError
@@ -109,6 +109,7 @@ def test_numbers_are_kept_in_few_bytes() -> None:
 
 
 @given(st.text(min_size=1))
+@settings(max_examples=60, deadline=None)
 def test_characters_to_numbers_and_back(text: str) -> None:
     found = Vocabulary.fit([text], CHARACTERS)
     assert found.decode(found.encode(text)) == text
@@ -116,6 +117,7 @@ def test_characters_to_numbers_and_back(text: str) -> None:
 
 
 @given(st.text(min_size=1), st.booleans())
+@settings(max_examples=60, deadline=None)
 def test_words_to_numbers_and_back(text: str, lowercase: bool) -> None:
     """Words joined by spaces are the same words again."""
     found = Vocabulary.fit([text], Symbols("words", lowercase=lowercase))
@@ -125,6 +127,7 @@ def test_words_to_numbers_and_back(text: str, lowercase: bool) -> None:
 
 
 @given(st.lists(st.text(), min_size=1), st.sampled_from(["characters", "words"]), st.booleans())
+@settings(max_examples=60, deadline=None)
 def test_json_and_back(texts: list[str], unit: str, bounded: bool) -> None:
     found = Vocabulary.fit(texts, Symbols(unit, unknown=True), bounded=bounded)
     assert Vocabulary.from_json(json.loads(json.dumps(found.to_json()))) == found
