@@ -70,6 +70,7 @@ def save_native(
         "arguments": dict(net.model.arguments),
         "seed": net.seed,
         "inputs": [node.name for node in net.inputs],
+        "vocabulary": None if net.vocabulary is None else net.vocabulary.to_json(),
     }
     library = build(interface, made_for, values, facts, target.name)
     files = {target: library.code, target.with_suffix(".h"): library.header.encode()}

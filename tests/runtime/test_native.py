@@ -418,6 +418,14 @@ def test_sequences_that_do_not_fit(tmp_path: Path, x: Any, z: Any, wanted: str) 
         assert error.value.diagnostics[0].code == wanted
 
 
+def test_the_vocabulary_of_a_net_that_reads_texts(tmp_path: Path) -> None:
+    net = netlang.load(Path(__file__).parents[2] / "examples" / "hello.net")
+    net.fit(epochs=1, progress=False)
+    netlang.save_native(net, tmp_path / "a.so")
+    assert net.vocabulary is not None
+    assert netlang.load_native(tmp_path / "a.so").manifest["vocabulary"] == net.vocabulary.to_json()
+
+
 def test_a_length_that_is_too_short(tmp_path: Path) -> None:
     net = netlang.loads(STREAM)
     netlang.save_native(net, tmp_path / "a.so")
