@@ -89,7 +89,7 @@ IN_NETS: Sequence[Slip] = [
     ("    param W[n] ~ [1, 2]\n    output W\n", "shape-mismatch", "4:18", "[1, 2]"),
     ("    param W[2, 2] ~ [[1, 2], [3]]\n    output W\n", "shape-mismatch", "4:21", "[[1, 2], [3]]"),
     ('    param W[2] ~ ["a", 2]\n    output W\n', "type-mismatch", "4:18", '["a", 2]'),
-    ("    param b[n] ~ haar\n    output b\n", "unknown-name", "4:18", "haar"),
+    ("    param b[n] ~ haar\n    output b\n", "bad-value", "4:18", "haar"),
     ("    param W[n]: class(3) ~ zeros\n    output W\n", "bad-declaration", "4:17", "class(3)"),
     ("    param W[n] ~ zeros if x > 0\n    output W\n", "bad-value", "4:27", "x > 0"),
     ("    noise z[n]\n    output z\n", "missing-initializer", "4:11", "z[n]"),

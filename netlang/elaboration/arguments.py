@@ -11,6 +11,7 @@ from netlang.elaboration.arithmetic import describe, is_static, to_tensor
 from netlang.elaboration.frame import Frame
 from netlang.elaboration.values import (
     Builtin,
+    Distribution,
     Family,
     Instance,
     Tensor,
@@ -111,7 +112,7 @@ class Arguments:
                     help="give it a number, or an argument of the net",
                 )
             return value
-        if isinstance(value, Instance | Builtin | Family | str | list | bool):
+        if isinstance(value, Instance | Builtin | Distribution | Family | str | list | bool):
             fail(
                 "type-mismatch",
                 f"`{title}` expects a tensor for `{parameter.name}`, found {describe(value)}",

@@ -7,7 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from netlang.diagnostics import Span, fail
-from netlang.elaboration.values import Absent, Builtin, Family, Instance, Places, Several, Tensor, Truth, Value, single
+from netlang.elaboration.values import (
+    Absent,
+    Builtin,
+    Distribution,
+    Family,
+    Instance,
+    Places,
+    Several,
+    Tensor,
+    Truth,
+    Value,
+    single,
+)
 from netlang.graph.constructors import (
     add,
     apply,
@@ -53,6 +65,8 @@ def describe(value: Value) -> str:
         return f"the layer `{definition.name.id}` without an input"
     if isinstance(value, Builtin):
         return f"the function `{value.name}` without an argument"
+    if isinstance(value, Distribution):
+        return f"the distribution `{value.name}`"
     if isinstance(value, Family):
         return f"the family `{value.name}[...]`"
     if isinstance(value, Several):
@@ -88,6 +102,8 @@ def to_tensor(value: Value, span: Span) -> Tensor:
         help = f"write it alone: `param w[3] ~ {name}`" if initializer else f"apply it: `x -> {name}(...)`"
     elif isinstance(value, Builtin):
         help = f"apply it, as in `{value.name}(x)`"
+    elif isinstance(value, Distribution):
+        help = "draw from it after a `~`: `noise z[3] ~ normal(0, 1)`"
     elif isinstance(value, Family):
         help = f"pick a member: `{value.name}[1]`"
     elif isinstance(value, list):

@@ -15,9 +15,11 @@ from netlang.elaboration.arithmetic import (
     to_tensor,
 )
 from netlang.elaboration.frame import Context
+from netlang.elaboration.initial import DISTRIBUTIONS
 from netlang.elaboration.symbols import SYMBOL_TABLES, symbol_table
 from netlang.elaboration.values import (
     Builtin,
+    Distribution,
     Instance,
     Tensor,
     Value,
@@ -62,6 +64,9 @@ class Calls:
         definition = module.find("callable", name)
         if definition is None and local is None and (initializer := module.find("initializer", name)) is not None:
             return Instance(initializer, module, tuple(positional), tuple(named), e.span)
+        if definition is None and local is None and name in DISTRIBUTIONS:
+            _unnamed(name, e.arguments)
+            return Distribution(name, tuple(positional))
         if definition is None:
             _not_a_layer(e.callee, local, "parentheses after a name apply a layer or a function")
             self.evaluate.unknown(e.callee, context)

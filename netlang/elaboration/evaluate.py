@@ -24,11 +24,13 @@ from netlang.elaboration.arithmetic import (
 )
 from netlang.elaboration.calls import Calls
 from netlang.elaboration.frame import Context, Frame
+from netlang.elaboration.initial import DISTRIBUTIONS
 from netlang.elaboration.reductions import Reductions
 from netlang.elaboration.subscripts import NoMember, Subscripts
 from netlang.elaboration.values import (
     Absent,
     Builtin,
+    Distribution,
     Family,
     Indices,
     Instance,
@@ -169,6 +171,8 @@ class Evaluator:
             return Instance(definition, module, (), (), e.span)
         if e.id in FUNCTIONS:
             return Builtin(e.id)
+        if e.id in DISTRIBUTIONS:
+            return Distribution(e.id, ())
         self.unknown(e, context)
 
     def local(self, name: str, frame: Frame, span: Span) -> Value | None:

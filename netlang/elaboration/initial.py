@@ -10,6 +10,7 @@ from netlang.diagnostics import Span, fail, listing, nearest
 from netlang.elaboration.arithmetic import binary, describe, stretched, stretches, to_tensor
 from netlang.elaboration.frame import Context, Frame
 from netlang.elaboration.values import (
+    Distribution,
     Instance,
     Tensor,
     Value,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS = 256  # of a written array
 
-_DRAWS: Mapping[str, tuple[str, ...]] = {
+DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {  # what each takes
     "normal": ("mean", "std"),
     "uniform": ("low", "high"),
     "bernoulli": ("p",),
@@ -95,10 +96,10 @@ class Initializers:
             arguments = e.arguments if isinstance(e, tree.Call) else ()
             if (
                 definition is None
-                and name.id not in _DRAWS
+                and name.id not in DISTRIBUTIONS
                 and (isinstance(e, tree.Call) or not self.is_value(name, frame))
             ):
-                known = [*frame.module.library.names("initializer"), *_DRAWS]
+                known = [*frame.module.library.names("initializer"), *DISTRIBUTIONS]
                 fail(
                     "unknown-name",
                     f"no initializer is called `{name.id}`",
@@ -138,8 +139,8 @@ class Initializers:
     def draw_expression(
         self, e: tree.Expression, shape: tuple[Int, ...], frame: Frame, origin: Origin, stream: str, per_example: bool
     ) -> Tensor:
-        """An expression in which calls of distributions draw a tensor of the given shape."""
-        if isinstance(e, tree.Call) and e.callee.id in _DRAWS:
+        """An expression in which distributions draw a tensor of the given shape."""
+        if isinstance(e, tree.Call) and e.callee.id in DISTRIBUTIONS:
             context = Context(frame, frame.indices, [])
             positional, named = self.elaborator.evaluate.calls.arguments(e.arguments, context)
             if named:
@@ -161,6 +162,8 @@ class Initializers:
                 branch = e.then if condition else e.otherwise
                 return self.draw_expression(branch, shape, frame, origin, stream, per_example)
         value = self.elaborator.evaluate.complete(e, frame)
+        if isinstance(value, Distribution):
+            return self.distribution(value.name, value.arguments, shape, origin, stream, per_example, e.span)
         if isinstance(value, list):
             return _literal(value, e.span)
         return to_tensor(value, e.span)
@@ -175,8 +178,8 @@ class Initializers:
         per_example: bool,
         span: Span,
     ) -> Tensor:
-        if len(arguments) != len(_DRAWS[name]):
-            takes = ", ".join(_DRAWS[name])
+        if len(arguments) != len(DISTRIBUTIONS[name]):
+            takes = ", ".join(DISTRIBUTIONS[name])
             fail(
                 "wrong-arity",
                 f"`{name}` takes ({takes}), found {len(arguments)} arguments",

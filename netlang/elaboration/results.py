@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netlang.diagnostics import fail
 from netlang.elaboration.arithmetic import describe, stretched, stretches, to_tensor
 from netlang.elaboration.frame import Context, Frame
-from netlang.elaboration.values import Builtin, Family, Instance, Tensor, Truth, Value, single
+from netlang.elaboration.values import Builtin, Distribution, Family, Instance, Tensor, Truth, Value, single
 from netlang.graph.nodes import Origin, Param, State
 from netlang.language import tree
 
@@ -73,7 +73,7 @@ class Results:
         }[s.kind]
         name = s.name.id if s.name is not None else _title(s.value, s.kind)
         value = single(self.elaborator.evaluate.complete(s.value, frame))
-        if isinstance(value, Instance | Builtin | Family | str | list):
+        if isinstance(value, Instance | Builtin | Distribution | Family | str | list):
             fail(
                 "type-mismatch",
                 f"`{s.kind}` takes a tensor, found {describe(value)}",

@@ -104,6 +104,14 @@ class Builtin:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """A distribution as a value, `normal(0, 0.1)`: an argument from which first values are drawn later."""
+
+    name: str
+    arguments: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
 class Several:
     """What a layer with several results returns."""
 
@@ -123,7 +131,7 @@ class Absent:
 
 
 Static = bool | int | float | str | Int | list  # type: ignore[type-arg]  # lists hold values
-Value = Tensor | Truth | Instance | Builtin | Family | Several | Absent | Static
+Value = Tensor | Truth | Instance | Builtin | Distribution | Family | Several | Absent | Static
 
 
 def node_tensor(node: Node, bound: Int | None = None, maker: str = "") -> Tensor:

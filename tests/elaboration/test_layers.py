@@ -193,6 +193,7 @@ fn square(x) = x^2
         ("3, f=square", lambda w, b: w**2),
         ("3, first=half", lambda w, b: np.tanh(w / 2)),
         ("3, first=half(gain=4)", lambda w, b: np.tanh(2 * w)),
+        ("3, first=uniform(2, 2)", lambda w, b: np.tanh(2 * w)),
         ("3, first=4", lambda w, b: np.tanh(4 * w)),
     ],
 )
@@ -214,6 +215,11 @@ def test_arguments_are_numbers_tensors_functions_and_initializers(
         ("3, f=dense(3)", "layer-in-equation"),
         ("3, first=relu", "type-mismatch"),
         ("3, first=tanh", "type-mismatch"),
+        ("3, first=normal(0)", "wrong-arity"),
+        ("3, first=normal(0, -1)", "bad-value"),
+        ("3, first=normal(0, std=1)", "unknown-argument"),
+        ("3, by=normal(0, 1)", "type-mismatch"),
+        ("3, f=normal(0, 1)", "not-a-layer"),
         ("by", "unknown-name"),
     ],
 )
@@ -222,7 +228,15 @@ def test_arguments_that_do_not_fit(arguments: str, code: str) -> None:
 
 
 def test_functions_without_an_argument_and_initializers_are_no_tensors() -> None:
-    for line in ("y = tanh", "y = 2 * tanh", "y = zeros", "y = x -> zeros", "y = x * constant(3)"):
+    for line in (
+        "y = normal(0, 1)",
+        "y = x + uniform(0, 1)",
+        "y = tanh",
+        "y = 2 * tanh",
+        "y = zeros",
+        "y = x -> zeros",
+        "y = x * constant(3)",
+    ):
         assert wrong(net("input x[2]", line, "output y")).code in ("type-mismatch", "unknown-name"), line
     values(net("input x[2]", "f = tanh", "y = x -> f", "z = f(x)", "output y, z"), x=[1, 2])
 
