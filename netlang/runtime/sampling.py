@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
+from netlang.graph.integer import integer
 from netlang.graph.nodes import Input
 from netlang.random import derive_key, uniform
 from netlang.runtime.texts import symbol_inputs
@@ -66,10 +67,12 @@ def sample(
 
     After an empty prompt the net says the first symbol where its vocabulary has one for the start of a text; otherwise
     it is drawn by how often each symbol is in the text that the net was trained on. A net that has places for so many
-    symbols only, as in a table of positions, forgets where they are used up: it goes on from the last half of them.
+    symbols only, as in a table of positions, forgets where they are used up: it goes on from the last half of them. One
+    with a window of fixed length, `text[8]`, that scores the symbol after it goes on from the last ones.
 
     Raises `NetlangError`: `unknown-symbol` (in the prompt, with its place), `no-vocabulary`, `cannot-sample` (the net
-    does not say one symbol after another), `bad-setting`, and what `net.stream` raises.
+    does not say one symbol after another), `text-length` (the prompt is shorter than a window), `bad-setting`, and what
+    `net.stream` raises.
     """
     speaker = _Speaker(net, output, {} if inputs is None else inputs)
     length = _whole("length", length, 0)
@@ -147,16 +150,21 @@ class _Speaker:
     # --- inside ---
 
     def _roles(self, wanted: str | None) -> tuple[str, Input]:
-        """The output `y[T, V]` with scores for what comes after each place, and the input of symbols over T."""
+        """The output with scores and the input of symbols that it goes on from.
+
+        They are `y[T, V]` over the places of `x[T]`, or `y[V]` for what comes after the window `x[8]`.
+        """
         graph = self.net.graph
         found: dict[str, Input] = {}
         for name, node in graph.outputs.items():
-            shape = graph[node].shape
-            if len(shape) != 2 or not shape[1].is_constant or shape[1].constant < len(self.vocabulary):
+            *places, symbols = graph[node].shape or (integer(0),)
+            if len(places) > 1 or not symbols.is_constant or symbols.constant < len(self.vocabulary):
                 continue
-            over = [t for t in symbol_inputs(self.net.inputs) if t.shape[0] == shape[0] and not shape[0].is_constant]
-            if len(over) == 1:
-                found[name] = over[0]
+            read = [t for t in symbol_inputs(self.net.inputs) if list(t.shape) == places and not places[0].is_constant]
+            if not places:
+                read = [t for t in symbol_inputs(self.net.inputs) if t.shape[0].is_constant and t.classes == symbols]
+            if len(read) == 1:
+                found[name] = read[0]
         if wanted is None and len(found) == 1:
             return next(iter(found.items()))
         if wanted in found:
@@ -167,7 +175,7 @@ class _Speaker:
                 f"say which output has them: `output={next(iter(found))!r}`",
             )
         self._cannot(
-            "no output has scores for the symbol after each place of a text",
+            "no output has scores for the symbol after each place of a text, or after a window",
             f"declare `input text[T]: class(V)` and `output scores`, of shape [T, V], with V of at least "
             f"{len(self.vocabulary)}",
         )
@@ -192,12 +200,23 @@ class _Speaker:
                 found |= dict.fromkeys(counts, len(found[name]))
         return found
 
-    def _begin(self, prompt: str) -> tuple[_Reading, Floats]:
+    def _begin(self, prompt: str) -> tuple[_Reading | _Window, Floats]:
         """The net behind the prompt, and the log-probabilities of the next symbol."""
         numbers = self.vocabulary.encode(prompt, "the prompt").tolist()
         if self.vocabulary.start is not None:
             numbers.insert(0, self.vocabulary.start)
-        reading = _Reading(self, self.net.stream(over=str(self.reader.shape[0]), **self.inputs))
+        extent = self.reader.shape[0]
+        reading: _Reading | _Window
+        if extent.is_constant:
+            reading = _Window(self)
+            if len(numbers) < extent.constant:
+                fail(
+                    "text-length",
+                    f"the prompt has {len(numbers)} symbols, and `{self.net.name}` goes on from the last {extent}",
+                    help="give a longer prompt",
+                )
+        else:
+            reading = _Reading(self, self.net.stream(over=str(extent), **self.inputs))
         if not numbers:
             return reading, self.normalized(np.log(np.maximum(self.vocabulary.counts, 1e-300))[None])
         scores = np.zeros((1, 0))
@@ -205,8 +224,14 @@ class _Speaker:
             scores = reading.read([number])
         return reading, scores
 
-    def normalized(self, scores: Floats) -> Floats:
-        """Log-probabilities `[batch, symbols]` of what can be said."""
+    def normalized(self, given: npt.NDArray[Any]) -> Floats:
+        """Log-probabilities `[batch, symbols]` of what can be said, from scores."""
+        scores = given.astype(np.float64)
+        if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-4):
+            self._cannot(
+                f"`{self.output}` has probabilities, where scores are wanted",
+                "output what the softmax is applied to",
+            )
         allowed = np.where(self.sayable, scores[:, : len(self.sayable)], -np.inf)
         if not np.isfinite(allowed[:, self.sayable]).all():
             fail(
@@ -247,18 +272,33 @@ class _Reading:
                     self.stream.step(**{speaker.reader.name: earlier})
             self.past.append(np.array(symbols))
         outputs = self.stream.step(**{speaker.reader.name: np.array(symbols)})
-        scores = outputs[speaker.output].astype(np.float64).reshape(len(symbols), -1)
-        if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-4):
-            speaker._cannot(
-                f"`{speaker.output}` has probabilities, where scores are wanted",
-                "output what the softmax is applied to",
-            )
-        return speaker.normalized(scores)
+        return speaker.normalized(outputs[speaker.output].reshape(len(symbols), -1))
 
     def select(self, rows: Sequence[int]) -> None:
         """Text k goes on from what text `rows[k]` was."""
         self.stream.select(rows)
         self.past = [symbols[list(rows)] for symbols in self.past]
+
+
+class _Window:
+    """The last symbols of each text, for a net that reads so many of them."""
+
+    def __init__(self, speaker: _Speaker) -> None:
+        self.speaker = speaker
+        self.past = np.zeros((1, 0), np.int64)
+
+    def read(self, symbols: Sequence[int]) -> Floats:
+        """As `_Reading.read`; there are no log-probabilities before the window is full."""
+        speaker, length = self.speaker, self.speaker.reader.shape[0].constant
+        self.past = np.column_stack([self.past, symbols])[:, -length:]
+        if self.past.shape[1] < length:
+            return np.zeros((1, 0))
+        others = {name: np.stack([np.asarray(value)] * len(symbols)) for name, value in speaker.inputs.items()}
+        outputs = speaker.net.forward(**others, **{speaker.reader.name: self.past})
+        return speaker.normalized(outputs[speaker.output])
+
+    def select(self, rows: Sequence[int]) -> None:
+        self.past = self.past[list(rows)]
 
 
 def _drawn(scores: Floats, temperature: float, number: float) -> int:

@@ -206,6 +206,39 @@ def test_a_net_with_so_many_places_goes_on_from_the_last_half() -> None:
     assert len(speaking(PLACES, L=1).sample("ba", length=5)) == 5
 
 
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+WINDOW = """
+net Window(V=4, N=3):
+    input  text[N]: class(V), shift
+    target next: class(V)
+    param  W[N, V, V] ~ normal(0, 1)
+    scores[v] = sum(k < N) W[k, text[k], v] + (shift if v == 0 else 0)
+    output scores
+"""
+
+
+def test_a_net_with_a_window_goes_on_from_the_last_symbols() -> None:
+    net = speaking(WINDOW)
+    context: list[int] = [3, 1, 0, 2]
+    for _ in range(9):
+        context.append(int(net.forward(text=context[-3:], shift=-1)["scores"].argmax()))
+    given = {"inputs": {"shift": -1}}
+    assert sample(net, "dbac", length=9, temperature=0, **given)[0].symbols == tuple(context[4:])
+    assert sample(net, "dbac", length=9, beam=1, **given)[0].symbols == tuple(context[4:])
+    texts = list(itertools.product(range(4), repeat=2))
+    scored = {
+        (a, b): log_softmax(net.forward(text=[1, 0, 2], shift=-1)["scores"])[a]
+        + log_softmax(net.forward(text=[0, 2, a], shift=-1)["scores"])[b]
+        for a, b in texts
+    }
+    found = sample(net, "bac", length=2, beam=99, **given)
+    assert [s.symbols for s in found] == sorted(scored, key=lambda t: -scored[t])
+    assert [s.log_probability for s in found] == pytest.approx(sorted(scored.values(), reverse=True))
+    assert refusal(net, "ab", **given).code == "text-length"
+    assert refusal(net, "abc").code == "input-missing"
+
+
 # --- other inputs ----------------------------------------------------------------------------------------------------
 
 REPLY = """
@@ -259,6 +292,7 @@ def test_nets_that_do_not_say_symbols() -> None:
     assert sample(speaking(two), "a", length=9, output="scores") == sample(speaking(BIGRAM), "a", length=9)
     assert refusal(speaking(two), "a", output="score").code == "cannot-sample"
     assert refusal(speaking(BIGRAM.replace("output scores", "output scores[0]")), "a").code == "cannot-sample"
+    assert refusal(speaking(BIGRAM.replace("output scores", "output scores[0, 0]")), "a").code == "cannot-sample"
     assert refusal(speaking(BIGRAM.replace("[T]", "[3]")), "a").code == "cannot-sample"
     chances = BIGRAM.replace("output scores", "p[t] = softmax(scores[t])\n    output p")
     found = refusal(speaking(chances), "a")
