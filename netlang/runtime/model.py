@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from netlang.diagnostics import fail, listing, nearest
@@ -20,6 +20,7 @@ from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.optimize import add_objectives, add_updates
 from netlang.passes.pipeline import FINISH, PREPARE, Pass, Trace, differentiation, run_passes
 from netlang.passes.prune import prune
+from netlang.passes.stream import Streamed, stream
 from netlang.passes.totals import Totals, totals
 
 
@@ -128,6 +129,16 @@ class Model:
                 )
         graph = self.run(self.differentiable, (*PREPARE, *differentiation(wrt)))
         return self.compiled(graph, (), (graph.objectives[OBJECTIVE], *graph.gradients.values()))
+
+    def streamed(self, over: str | None = None) -> Streamed:
+        """The prologue and the step of a stream; `over` names the run-time size that is the sequence."""
+        parts = stream(self.run(self.inference, PREPARE), over)
+        if self.trace is not None:
+            self.trace("stream", parts.step)
+        prologue, step = parts.prologue, parts.step
+        prologue = self.compiled(prologue, (), tuple(prologue.outputs.values()))
+        step = self.compiled(step, (), (*step.outputs.values(), *step.updates.values()))
+        return replace(parts, prologue=prologue, step=step)
 
     @property
     def differentiable(self) -> Graph:

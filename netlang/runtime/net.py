@@ -195,11 +195,9 @@ class Net:
         Raises `NetlangError`: `not-causal` where an output needs rows that come later, `no-stream` where there is no
         such size, and the codes of `forward`.
         """
-        from netlang.runtime.stream import Stream, compile_stream
+        from netlang.runtime.stream import Stream
 
-        if over not in self._streaming:
-            self._streaming[over] = compile_stream(self, over)
-        return Stream(self, self._streaming[over], batch, capacity, inputs)
+        return Stream(self, self._streams(over), batch, capacity, inputs)
 
     def gradients(self, *, wrt: Sequence[str] | None = None, **inputs: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
         """The loss (the mean over the batch, all losses together) and its gradients, in training mode.
@@ -326,8 +324,15 @@ class Net:
     # --- inside ---
 
     def program(self, use: str = "forward") -> CpuProgram:
-        """The compiled program of a use: "forward", "evaluate" or "step"."""
-        return self.compiled(use).program
+        """The compiled program of a use: "forward", "evaluate", "step" or "stream", the step of a stream."""
+        return self._streams().step if use == "stream" else self.compiled(use).program
+
+    def _streams(self, over: str | None = None) -> Streaming:
+        from netlang.runtime.stream import compile_stream
+
+        if over not in self._streaming:
+            self._streaming[over] = compile_stream(self, over)
+        return self._streaming[over]
 
     def compiled(self, use: str) -> Compiled:
         """What computes a use, compiled when it is first asked for."""

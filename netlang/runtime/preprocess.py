@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -215,16 +216,23 @@ class Normalization:
     """Zero mean and unit variance for named arrays, with the moments of the data it was fitted on.
 
     A vector is normalized feature by feature, an image `[c, h, w]` (or any example of three or more dimensions) channel
-    by channel, a sequence `[T, d]` feature by feature over all times, a scalar as a whole. A constant feature is
-    centred and divided by 1. Fit it on the training part only.
+    by channel, a sequence `[T, d]` feature by feature over all times, a scalar as a whole, and so is a sequence of
+    scalars, as its length is no number of features. A constant feature is centred and divided by 1. Fit it on the
+    training part only.
     """
 
     moments: Mapping[str, Moments]
 
     @classmethod
-    def fit(cls, data: Mapping[str, Array], names: Sequence[str]) -> Self:
+    def fit(
+        cls,
+        data: Mapping[str, Array],
+        names: Sequence[str],
+        lengths: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> Self:
         """The moments of the named arrays `[examples, ...]`, which must hold finite floats, summed in float64.
 
+        `lengths` has the dimensions of an example that are run-time sizes, by name: they hold no features.
         The variance is that of the data (divided by the number of values, not one less).
         """
         for name in names:
@@ -240,7 +248,7 @@ class Normalization:
                     f"`{name}` holds integers, which have no meaningful mean",
                     help="normalize only inputs of real numbers",
                 )
-        return cls({name: _moments(data[name]) for name in names})
+        return cls({name: _moments(data[name], lengths.get(name, ())) for name in names})
 
     def apply(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """The arrays, those that were fitted normalized in their own dtypes; one that is absent stays absent."""
@@ -259,10 +267,12 @@ class Normalization:
         return cls({name: Moments.from_json(moments) for name, moments in document.items()})
 
 
-def _moments(array: Array) -> Moments:
+def _moments(array: Array, lengths: Sequence[int] = ()) -> Moments:
     """Mean and standard deviation in two passes over fixed chunks of rows, in float64."""
     rank = array.ndim - 1
     axis = None if rank == 0 else 1 if rank == 2 else 0
+    if axis in lengths:
+        axis = next((k for k in range(rank) if k not in lengths), None)
     others = tuple(k for k in range(array.ndim) if axis is None or k != axis + 1)
     values = array.size // (1 if axis is None else array.shape[axis + 1])
 

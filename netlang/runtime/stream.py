@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.graph.integer import Int, size
+from netlang.graph.integer import size
 from netlang.graph.nodes import BATCH, Input, Node, is_batched
 from netlang.graph.sizes import settled
-from netlang.passes.pipeline import PREPARE
+from netlang.passes.lift import lift
 from netlang.passes.rows import NOW
-from netlang.passes.stream import Streamed, stream
+from netlang.passes.stream import Streamed
 from netlang.runtime.inputs import checked
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
@@ -60,25 +60,21 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
     """Compile a net for streams; raises the diagnostics of `netlang.passes.stream.stream`."""
     from netlang.runtime.net import Compiled
 
-    model = net.model
-    graph = model.run(model.inference, PREPARE)
-    parts = stream(graph, over)
-    prologue = model.compiled(parts.prologue, (), tuple(parts.prologue.outputs.values()))
-    step = model.compiled(parts.step, (), (*parts.step.outputs.values(), *parts.step.updates.values()))
-    parts = Streamed(prologue, step, parts.size, parts.rows, parts.limits)
-    programs = [
-        build(schedule(g, g.outputs.values(), updates), net.dtype)
-        for g, updates in ((prologue, {}), (step, step.updates))
-    ]
+    parts = net.model.streamed(over)
+    prologue, step = parts.prologue, parts.step
+    before = build(schedule(prologue, prologue.outputs.values()), net.dtype)
+    program = build(schedule(step, step.outputs.values(), step.updates), net.dtype)
     carried = tuple(s.name for s in prologue.states if is_batched(s))
-    inputs = {n.name: n for n in graph.inputs("input")}
+    read = {b.name for p in (before, program) for b in p.program.of_kind("input")}
+    whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
+    length = size(parts.size)
     return Streaming(
         parts,
-        Compiled(prologue, prologue.outputs, programs[0], carried),
-        programs[1],
-        {name: n for name, n in inputs.items() if size(parts.size) not in n.shape},
-        {n.name: n for n in step if isinstance(n, Input) and n.name in parts.rows},
-        {name: n.shape.index(size(parts.size)) for name, n in inputs.items() if size(parts.size) in n.shape},
+        Compiled(prologue, prologue.outputs, before, carried),
+        program,
+        {n.name: n for n in whole if n.per_example and length not in n.shape},
+        {name: n for name in parts.rows if isinstance(n := step[name], Input)},
+        {n.name: n.shape.index(length) for n in whole if length in n.shape},
     )
 
 
@@ -126,7 +122,10 @@ class Stream:
         room = int(capacity or ROOM)
         self._sizes = {**sizes, parts.size: room if self.limit is None else max(1, min(room, self.limit))}
         self._arrays: dict[str, Array] = {NOW: np.zeros((), np.int64)}
-        self._allocate()
+        self._arrays = self._allocated(self._sizes)
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self.net.name}: batch {self.batch}, length {self.length}>"
 
     # --- what it does ---
 
@@ -142,9 +141,10 @@ class Stream:
             self._refuse_row()
         single = self._take(rows)
         if self._grows and self.length == self._sizes[self._streaming.parts.size]:
-            room = 2 * self.length
-            self._sizes[self._streaming.parts.size] = room if self.limit is None else min(room, self.limit)
-            self._allocate()
+            room = 2 * self.length if self.limit is None else min(2 * self.length, self.limit)
+            sizes = {**self._sizes, self._streaming.parts.size: room}
+            self._arrays = self._allocated(sizes)
+            self._sizes = sizes
         self._arrays[NOW][...] = self.length
         values = self._streaming.step.run(self._arrays, self._sizes)
         self.length += 1
@@ -184,7 +184,6 @@ class Stream:
         """A stream of its own that goes on from here."""
         other = copy.copy(self)
         other._arrays = {**self._arrays, NOW: self._arrays[NOW].copy()}
-        other._sizes = dict(self._sizes)
         other._choose(np.arange(self.batch))
         return other
 
@@ -227,43 +226,36 @@ class Stream:
             found |= {name: values[node] for name, node in streaming.prologue.roots.items()}
         if batch is not None and batch != sizes[BATCH]:
             step = streaming.parts.step.nodes
-            found = {
-                name: np.repeat(a, batch, axis=0) if name in step and is_batched(step[name]) else a
-                for name, a in found.items()
-            }
+            repeated = [name for name in found if name in step and is_batched(step[name])]
+            try:
+                found |= {name: np.repeat(found[name], batch, axis=0) for name in repeated}
+            except (MemoryError, ValueError):
+                _refuse_room(batch, 1)
             sizes[BATCH] = batch
         return found, sizes
 
-    def _allocate(self) -> None:
-        """Arrays for the sizes as they are; rows that are kept stay where they are."""
+    def _allocated(self, sizes: Mapping[str, int]) -> dict[str, Array]:
+        """Arrays for these sizes; rows that are kept stay where they are."""
         step, values = self._streaming.parts.step, self.net.values
-        tables = self.net.tables(step)
-        for buffer in self._streaming.step.program.of_kind("input", "param", "state", "output"):
-            name = buffer.name
-            if name in self._fixed:
-                self._arrays[name] = self._fixed[name]
-            elif name in tables:
-                self._arrays[name] = tables[name]
-            elif name in values and name not in step.updates:
-                batched = is_batched(step[name])
-                if not batched or name not in self._arrays:
-                    self._arrays[name] = np.repeat(values[name][None], self.batch, axis=0) if batched else values[name]
-            else:
-                self._arrays[name] = self._enlarged(name, self._shape(buffer.shape), buffer.dtype)
-
-    def _enlarged(self, name: str, shape: tuple[int, ...], dtype: str) -> Array:
-        old = self._arrays.get(name)
-        if old is not None and old.shape == shape:
-            return old
-        new = np.zeros(shape, np.int64 if dtype == "int" else self.net.dtype)
-        if old is not None:
-            new[tuple(slice(n) for n in old.shape)] = old
-        return new
-
-    def _shape(self, shape: tuple[Int, ...]) -> tuple[int, ...]:
-        found = settled(shape, self._sizes)
-        assert found is not None, shape
-        return found
+        arrays = {**self._arrays, **self.net.tables(step), **self._fixed}
+        try:
+            for buffer in self._streaming.step.program.of_kind("input", "param", "state", "output"):
+                name = buffer.name
+                if name in values and name not in step.updates:
+                    if not is_batched(step[name]):
+                        arrays[name] = values[name]
+                    elif name not in arrays:
+                        arrays[name] = np.repeat(values[name][None], self.batch, axis=0)
+                    continue
+                shape, old = settled(buffer.shape, sizes), arrays.get(name)
+                if old is not None and old.shape == shape:
+                    continue
+                arrays[name] = np.zeros(shape or (), np.int64 if buffer.dtype == "int" else self.net.dtype)
+                if old is not None:
+                    arrays[name][tuple(slice(n) for n in old.shape)] = old
+        except (MemoryError, ValueError):  # too large for the machine, or for any
+            _refuse_room(self.batch, sizes[self._streaming.parts.size])
+        return arrays
 
     def _choose(self, rows: Array) -> None:
         """Arrays of its own with the given examples of each that has the batch."""
@@ -274,10 +266,10 @@ class Stream:
                 return np.take(array, rows, axis=0)
             return array.copy() if name in step.updates else array
 
-        self.batch = self._sizes[BATCH] = len(rows)
+        self.batch = len(rows)
+        self._sizes = {**self._sizes, BATCH: self.batch}
         self._fixed = {name: chosen(name, a) for name, a in self._fixed.items()}
         self._arrays = {name: self._fixed.get(name, chosen(name, a)) for name, a in self._arrays.items()}
-        self._allocate()
 
     def _take(self, rows: Mapping[str, npt.ArrayLike]) -> bool:
         """Check the rows and put them where the step reads them; returns whether they are a single example."""
@@ -315,3 +307,11 @@ class Stream:
             least.span,
             help="begin anew with `reset()`; longer sequences need a net that is made for them",
         )
+
+
+def _refuse_room(batch: int, rows: int) -> NoReturn:
+    fail(
+        "out-of-memory",
+        f"there is not enough memory for {batch:,} sequences of {rows:,} rows",
+        help="give fewer sequences, or less `capacity`",
+    )

@@ -119,7 +119,8 @@ def fit(
     if not resume:
         net.begin()
     if normalize and (not resume or not net.normalization.moments):
-        net.normalization = Normalization.fit(training, list(normalize))
+        lengths = {node.name: [k for k, n in enumerate(node.shape) if not n.is_constant] for node in net.inputs}
+        net.normalization = Normalization.fit(training, list(normalize), lengths)
     plan = Plan(
         recipe.epochs if epochs is None else epochs,
         recipe.batch if batch is None else batch,

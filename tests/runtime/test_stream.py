@@ -67,6 +67,15 @@ def test_one_sequence_goes_without_the_batch() -> None:
     assert stream.step(text=[2])["dense"].shape == (1, 5)
 
 
+def test_a_target_that_an_output_reads_is_given() -> None:
+    net = netlang.loads("net A:\n    input x[T]\n    target y[T], z\n    output s = x * y + z\n    loss z\n")
+    stream = net.stream(z=10)
+    assert stream.step(x=2, y=3)["s"] == 16
+    with pytest.raises(NetlangError) as error:
+        net.stream()
+    assert code(error) == "input-missing"
+
+
 def test_float32() -> None:
     net = drawn(LM, "float32")
     (value,) = net.stream().feed(text=[0, 1, 2, 3, 4]).values()
@@ -138,13 +147,19 @@ def test_what_does_not_depend_on_the_sequence_is_computed_once() -> None:
     np.testing.assert_array_equal(stream.step(text=1)["dense"], before)
 
 
-def test_inputs_are_normalized_as_in_a_call() -> None:
-    text = "net A:\n    input x[T, 2]\n    target y\n    h = x -> rnn(3)\n    output h\n    loss (h[T - 1, 0] - y)^2\n"
+@pytest.mark.parametrize("shape", [("T", 2), ("T",), (2, "T")])
+def test_inputs_are_normalized_as_in_a_call(shape: tuple[int | str, ...]) -> None:
+    """By features, whose number does not depend on the sequence."""
+    sizes = ", ".join(map(str, shape))
+    text = f"net A:\n    input x[{sizes}]\n    target y\n    param w ~ ones\n    output h = w * x\n    loss (w - y)^2\n"
     net = netlang.loads(f"{text}train A:\n    optimizer sgd\n    normalize x\n    epochs 1\n", dtype="float64")
-    x = np.random.default_rng(0).normal(3, 2, size=(20, 6, 2))
+    x = np.random.default_rng(0).normal(3, 2, size=(20, *(6 if n == "T" else n for n in shape)))
     net.fit({"x": x, "y": np.zeros(20)})
-    (value,) = net.stream(batch=4).feed(x=x[:4]).values()
-    np.testing.assert_allclose(value, net(x[:4])[:, -1], rtol=1e-12)
+    axis = 1 + shape.index("T")
+    x = x.take(range(4), axis)
+    (value,) = net.stream(batch=20).feed(x=x).values()
+    np.testing.assert_allclose(value, net(x).take(3, axis), rtol=1e-12)
+    assert abs(value.mean()) < 1
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
@@ -244,6 +259,13 @@ def test_settings_that_do_not_fit(options: dict[str, object]) -> None:
     with pytest.raises(NetlangError) as error:
         drawn(LM).stream(**options)  # type: ignore[arg-type]
     assert code(error) == "bad-setting"
+
+
+@pytest.mark.parametrize("options", [{"batch": 10**18}, {"capacity": 10**18}])
+def test_more_than_there_is_memory_for(options: dict[str, int]) -> None:
+    with pytest.raises(NetlangError) as error:
+        drawn(ATTENTION).stream(**options)  # type: ignore[arg-type]
+    assert code(error) == "out-of-memory"
 
 
 def test_inputs_of_the_beginning_that_do_not_fit() -> None:

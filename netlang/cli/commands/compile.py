@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="show the graph (graph:PASS: after a pass), program, kernels, llvm or asm instead",
     )
     parser.add_argument(
-        "--use", choices=USES, default="forward", help="of which computation to show it (default: forward)"
+        "--use", choices=(*USES, "stream"), default="forward", help="of which computation to show it (default: forward)"
     )
     take.dtype(parser)
     native = parser.add_argument_group("native libraries")
@@ -111,7 +111,10 @@ def _graph(options: argparse.Namespace, step: str) -> str:
         return graph_text(model.training if options.use == "step" else model.inference)
     after: dict[str, Graph] = {}
     traced = replace(model, trace=after.__setitem__)
-    getattr(traced, {"forward": "forward_graph", "evaluate": "evaluation_graph", "step": "step_graph"}[options.use])
+    if options.use == "stream":
+        traced.streamed()
+    else:
+        getattr(traced, {"forward": "forward_graph", "evaluate": "evaluation_graph", "step": "step_graph"}[options.use])
     if step not in after:
         fail(
             "unknown-pass",
