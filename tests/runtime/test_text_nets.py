@@ -136,6 +136,25 @@ def test_the_summary_has_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["vocabulary"] == {"unit": "characters", "symbols": 3}
 
 
+def test_from_a_file_to_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files are found beside the net's, from any folder."""
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "book.txt").write_text("abcd\n" * 40, encoding="utf-8")
+    text = MODEL.replace("T=4", "n=8").replace("train Bigram:\n", 'train Bigram:\n    data "book.txt"\n    window 7\n')
+    text = text.replace("epochs     3", "epochs     20\n    validation 0.2").replace("sgd(lr=1)", "adam(lr=0.5)")
+    (tmp_path / "nets" / "m.net").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "nets/m.net"]) == 0
+    assert main(["evaluate", "m.netc", "--data", "nets/book.txt"]) == 0
+    capsys.readouterr()
+    assert main(["sample", "m.netc", "--prompt", "ab", "--length", "8", "--temperature", "0"]) == 0
+    assert capsys.readouterr().out == "abcd\nabcd\n\n"
+    assert main(["evaluate", "m.netc", "--data", "text:abxabcdabcd"]) == 1
+    assert "text:1:3" in capsys.readouterr().err
+
+
 # --- the settings ----------------------------------------------------------------------------------------------------
 
 
