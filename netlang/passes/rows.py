@@ -230,13 +230,14 @@ class Body:
         ends = back.bounds(static)
         if ends is None or not ends[1].is_constant:
             return None
-        present = not self.proved(at_least_zero(back - 1), known)
         try:
-            kept, count = self.step.kept_back(node, ends[1].constant, present)
+            self.step.node(node.name, (False,), True)
         except RefusalError:
             if self.settled:
                 raise
             return None
+        present = not self.proved(at_least_zero(back - 1), known)
+        kept, count = self.step.kept_back(node, ends[1].constant, present)
         if count == 1:
             return kept, without(places, dimension)
         return kept, tuple(p % count if k == dimension else p for k, p in enumerate(places))

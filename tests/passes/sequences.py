@@ -79,6 +79,12 @@ net A:
     pooled[i] = sum(t) w[t] * h[t, i]
     output pooled, average = mean(t) h[t, 0], rows = mean(t < T) t, largest = argmax(t) e[t]
 """,
+    "turned around, to one": """
+net A:
+    input x[T, 3]
+    h = x -> rnn(2) -> reverse -> lstm(3)
+    output h[T - 1]
+""",
     "backwards, to one": """
 net A:
     input x[T, 3]
@@ -178,6 +184,15 @@ STAGES = (
     "    y[t < T, i < {n}] = sum(s) p[t, s] * x[s, i % {d}]",
     "h[t < T, i < {n}] = sin(x[t, i % {d}] + (h[t - {m}, i] else 0) + 0.5 * (h[t - 1, i] else 1))\n    y = h",
 )
+# the same, where each row may depend on all
+WHOLE = (
+    "y[t < T, i < {n}] = x[t, i % {d}] - mean(s) x[s, i % {d}]",
+    "h[t < T, i < {n}] = sin(x[t, i % {d}] + (h[t + 1, i] else {m}))\n    y = h",
+    "y = x -> reverse -> gru({n})",
+    "y = x -> bidirectional(rnn({n}), lstm(2)) -> dense({n})",
+    "y = x -> dense(4) -> transformer_encoder(2) -> dense({n})",
+    "y[t < T, i < {n}] = (x[t + {m}, i % {d}] else 1) + (x[t - 1, 0] else 2) * (t + 1) / T",
+)
 RESULTS = (
     "x[T - 1]",
     "x[0]",
@@ -190,14 +205,18 @@ RESULTS = (
 )
 
 
-def sequence(choices: Choices, most: int = 5) -> str:
-    """A random causal net over T: layers one after the other, some with a way around, and a result of all rows."""
+def sequence(choices: Choices, most: int = 5, causal: bool = True) -> str:
+    """A random net over T: layers one after the other, some with a way around, and a result of all rows.
+
+    A causal one has the rows of the last layer as an output too; another one is causal up to some layer at least.
+    """
     widths = [choices.whole(2, 3)]
     layers: list[str] = []
     lines = [f"net A:\n    input x0[T, {widths[0]}]"]
     for k in range(choices.whole(1, most)):
         d, n = widths[-1], choices.whole(1, 4)
-        stage = STAGES[choices.whole(0, len(STAGES) - 1)]
+        stages = STAGES if causal or choices.whole(0, 1) else WHOLE
+        stage = stages[choices.whole(0, len(stages) - 1)]
         text = stage.format(d=d, n=n, k=choices.whole(2, 4), m=choices.whole(1, 3))
         layers.append(f"layer stage{k}(x[T, d]):\n    {text}\n    return y\n")
         around = f" + x{choices.whole(0, k)}[t, i % {{}}]" if choices.whole(0, 2) == 0 else ""
@@ -207,4 +226,5 @@ def sequence(choices: Choices, most: int = 5) -> str:
         widths.append(n)
     last = f"x{len(widths) - 1}"
     result = RESULTS[choices.whole(0, len(RESULTS) - 1)].replace("x[", f"{last}[").replace("(x)", f"({last})")
-    return "\n".join([*layers, *lines, f"    output {last}, result = {result}", ""])
+    output = f"{last}, result = {result}" if causal else f"result = {result}"
+    return "\n".join([*layers, *lines, f"    output {output}", ""])
