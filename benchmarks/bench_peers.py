@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,17 +25,23 @@ def main() -> int:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(names)} (default: all)")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME", help="only these (repeatable)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each peer and workload (default: 3)")
+    parser.add_argument("--threads", type=int, metavar="N", help="keep to so many processors (default: all; Linux)")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: for --threads 1 on a busy machine"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("build", "benchmarks"), help="a folder")
     options = parser.parse_args()
     if unknown := set(options.workloads) - set(names):
         parser.error(f"there is no workload {', '.join(sorted(unknown))}")
+    if options.threads is not None:  # before a peer counts them
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     rows: list[Row] = []
     left_out: dict[str, None] = {}
     options.output.mkdir(parents=True, exist_ok=True)
     for workload in WORKLOADS:
         if options.workloads and workload.name not in options.workloads:
             continue
-        row = compare(workload, options.seconds, options.peer)
+        row = compare(workload, options.seconds, options.peer, options.clock)
         rows.append(row)
         for reason in row.left_out:
             if reason not in left_out:
@@ -43,7 +50,9 @@ def main() -> int:
         found = ", ".join(f"{name} {value:.4g}" for name, value in row.times.items())
         print(f"{workload.what}: {found} ms", flush=True)
         # written after each, so that a run that is stopped leaves what it found
-        (options.output / "peers.json").write_text(json.dumps(document(rows, list(left_out)), indent=2) + "\n")
+        (options.output / "peers.json").write_text(
+            json.dumps(document(rows, list(left_out), options.clock), indent=2) + "\n"
+        )
         (options.output / "peers.md").write_text(table(rows) + "\n")
         (options.output / "peers.svg").write_text(chart(rows))
     print(f"\n{table(rows)}\n\nwrote {options.output}/peers.json, peers.md and peers.svg")

@@ -50,7 +50,11 @@ class Row:
         }
 
 
-def compare(workload: Workload, seconds: float, chosen: Sequence[str] = ()) -> Row:
+CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""What time is: that of all, or that which the process has used, which on a busy machine says more of one thread."""
+
+
+def compare(workload: Workload, seconds: float, chosen: Sequence[str] = (), clock: str = "wall") -> Row:
     """Check and time a workload, each peer for about `seconds`; `chosen` names the peers, all where it is empty.
 
     A peer that computes something else is not timed, as there would be nothing to compare. Raises `AssertionError`
@@ -71,7 +75,7 @@ def compare(workload: Workload, seconds: float, chosen: Sequence[str] = ()) -> R
         if peer.name not in equal:
             what = "gradients" if workload.training else "outputs"
             left_out.append(f"{peer.name} for {workload.name}: its {what} are wrong by {differences[peer.name]:.1g}")
-    return Row(workload, in_turns(equal, seconds), differences, left_out)
+    return Row(workload, in_turns(equal, seconds, CLOCKS[clock]), differences, left_out)
 
 
 def _present(module: Any, workload: Workload, left_out: list[str]) -> Iterator[Peer]:
@@ -102,7 +106,9 @@ def _norm(array: Array) -> float:
     return float(np.linalg.norm(array))
 
 
-def in_turns(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+def in_turns(
+    calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """The median time of each call in milliseconds, warm; they take turns, and so share what else the machine does.
 
     A turn is some calls of one, without the first two where calls are short; there are at least three turns.
@@ -110,19 +116,19 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str
     counts: dict[str, int] = {}
     for name, call in calls.items():
         call()
-        start = time.perf_counter()
+        start = clock()
         call()
-        counts[name] = max(1, min(MOST_IN_A_TURN, int(TURN / (time.perf_counter() - start))))
+        counts[name] = max(1, min(MOST_IN_A_TURN, int(TURN / (clock() - start))))
     times: dict[str, list[float]] = {name: [] for name in calls}
-    end = time.perf_counter() + seconds * len(calls)
+    end = clock() + seconds * len(calls)
     turns = 0
-    while turns < LEAST_TURNS or time.perf_counter() < end:
+    while turns < LEAST_TURNS or clock() < end:
         turns += 1
         for name, call in calls.items():
             for _ in range(SETTLE if counts[name] > 1 else 0):
                 call()
             for _ in range(counts[name]):
-                start = time.perf_counter()
+                start = clock()
                 call()
-                times[name].append(1e3 * (time.perf_counter() - start))
+                times[name].append(1e3 * (clock() - start))
     return {name: statistics.median(found) for name, found in times.items()}

@@ -39,8 +39,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def document(rows: Sequence[Row], left_out: Sequence[str]) -> dict[str, Any]:
-    return {"machine": machine(), "left_out": list(left_out), "rows": [row.as_json() for row in rows]}
+def document(rows: Sequence[Row], left_out: Sequence[str], clock: str) -> dict[str, Any]:
+    return {"machine": machine(), "clock": clock, "left_out": list(left_out), "rows": [row.as_json() for row in rows]}
 
 
 def table(rows: Sequence[Row]) -> str:
