@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Input
-from netlang.graph.sizes import Requirement, check, learn, matches, run_time_sizes, written
+from netlang.graph.sizes import Requirement, check, learn, matches, run_time_sizes, settled, written
 from netlang.targets.cpu.program import CpuProgram
 
 Array = npt.NDArray[Any]
@@ -38,10 +39,12 @@ def checked(
     requirements: Iterable[Requirement],
     given: Mapping[str, npt.ArrayLike],
     dtype: np.dtype[Any],
+    known: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[dict[str, Array], dict[str, int], bool]:
     """The arrays `given` for declared inputs, as `checked_inputs`.
 
-    Those that are `read` must be given, and are returned; `wanted` are the run-time sizes that must be known.
+    Those that are `read` must be given, and are returned; `wanted` are the run-time sizes that the arrays must tell.
+    `known` are others, which numbers of classes may name.
     """
     for name in given:
         if name not in declared:
@@ -63,7 +66,8 @@ def checked(
     check(requirements, sizes)
     for name, array in arrays.items():
         if (classes := declared[name].classes) is not None:
-            _check_labels(name, array, classes.evaluate(sizes))
+            if (number := settled((classes,), {**known, **sizes})) is not None:
+                _check_labels(name, array, number[0])
             arrays[name] = array.astype(np.int64, copy=False)
     for size in wanted:
         if size not in sizes:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -15,7 +14,7 @@ from netlang.graph.integer import size
 from netlang.graph.nodes import BATCH, Input, Node, is_batched
 from netlang.graph.sizes import settled
 from netlang.passes.lift import lift
-from netlang.passes.rows import NOW
+from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
 from netlang.runtime.inputs import checked
 from netlang.schedule.schedule import schedule
@@ -34,14 +33,14 @@ class Streaming:
     """A net compiled for streams over one run-time size.
 
     `prologue` computes what does not depend on the sequence. `given` are the inputs that do not run over it, `wanted`
-    those of them without which nothing can be computed.
+    those of them without which nothing can be computed; `rows` the inputs of which each step takes a row.
     """
 
     parts: Streamed
     prologue: Compiled
     step: CpuProgram
     given: Mapping[str, Input]
-    rows: Mapping[str, Input]
+    rows: Mapping[str, Input]  # without the dimension over the sequence
     axes: Mapping[str, int]  # the dimension over the sequence of an input with the batch
 
     @property
@@ -68,13 +67,14 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
     read = {b.name for p in (before, program) for b in p.program.of_kind("input")}
     whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
     length = size(parts.size)
+    axes = {n.name: n.shape.index(length) for n in whole if length in n.shape}
     return Streaming(
         parts,
         Compiled(prologue, prologue.outputs, before, carried),
         program,
         {n.name: n for n in whole if n.per_example and length not in n.shape},
-        {name: n for name in parts.rows if isinstance(n := step[name], Input)},
-        {n.name: n.shape.index(length) for n in whole if length in n.shape},
+        {n.name: replace(n, shape=without(n.shape, axes[n.name])) for n in whole if n.name in axes},
+        axes,
     )
 
 
@@ -123,6 +123,12 @@ class Stream:
         self._sizes = {**sizes, parts.size: room if self.limit is None else max(1, min(room, self.limit))}
         self._arrays: dict[str, Array] = {NOW: np.zeros((), np.int64)}
         self._arrays = self._allocated(self._sizes)
+
+    def __copy__(self) -> Stream:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
+        return self.copy()
 
     def __repr__(self) -> str:
         return f"<Stream of {self.net.name}: batch {self.batch}, length {self.length}>"
@@ -182,7 +188,8 @@ class Stream:
 
     def copy(self) -> Stream:
         """A stream of its own that goes on from here."""
-        other = copy.copy(self)
+        other = object.__new__(Stream)
+        other.__dict__.update(self.__dict__)
         other._arrays = {**self._arrays, NOW: self._arrays[NOW].copy()}
         other._choose(np.arange(self.batch))
         return other
@@ -274,13 +281,14 @@ class Stream:
     def _take(self, rows: Mapping[str, npt.ArrayLike]) -> bool:
         """Check the rows and put them where the step reads them; returns whether they are a single example."""
         net, streaming = self.net, self._streaming
-        arrays, sizes, single = checked(net.name, streaming.rows, streaming.rows.keys(), (), (), rows, net.dtype)
+        known = {**self._sizes, streaming.parts.size: self.length + 1}
+        arrays, sizes, single = checked(net.name, streaming.rows, streaming.parts.rows, (), (), rows, net.dtype, known)
         for name, value in sizes.items():
             if arrays and value != self._sizes[name]:
-                known, what = ("examples", "sequences") if name == BATCH else (f"`{name}`", f"`{name}`")
+                there, here = ("examples", "sequences") if name == BATCH else (f"`{name}`", f"`{name}`")
                 fail(
                     "input-batch" if name == BATCH else "input-shape",
-                    f"the rows have {value} {known}, and the stream has {self._sizes[name]} {what}",
+                    f"the rows have {value} {there}, and the stream has {self._sizes[name]} {here}",
                     help="give a row for each sequence of the stream",
                 )
         for name, array in arrays.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -78,6 +79,27 @@ def test_a_target_that_an_output_reads_is_given() -> None:
     assert code(error) == "input-missing"
 
 
+def test_inputs_that_no_step_reads_may_be_given() -> None:
+    net = netlang.loads("net A:\n    input x[T], y[T, 2], z\n    s[t < T] = t * y[t, 0]\n    output s\n")
+    stream = net.stream()
+    assert stream.step(y=[3, 4])["s"] == 0
+    assert stream.step(x=1, y=[3, 4])["s"] == 3
+    assert stream.feed(x=[1, 2], y=[[5, 6], [7, 8]])["s"] == 21
+    assert net.stream(z=1).step(y=[1, 1])["s"] == 0
+
+
+def test_numbers_of_classes_may_be_run_time_sizes() -> None:
+    text = "net A:\n    input memory[S], place[T]: class(S), back[T]: class(T)\n"
+    net = netlang.loads(f"{text}    y[t] = memory[place[t]] + (t - back[t])\n    output y\n")
+    stream = net.stream(memory=[10, 20, 30])
+    assert stream.step(place=2, back=0)["y"] == 30
+    for wrong in ({"place": 3, "back": 1}, {"place": 2, "back": 2}):
+        with pytest.raises(NetlangError) as error:
+            stream.step(**wrong)
+        assert code(error) == "input-label"
+    assert stream.step(place=1, back=0)["y"] == 21
+
+
 def test_float32() -> None:
     net = drawn(LM, "float32")
     (value,) = net.stream().feed(text=[0, 1, 2, 3, 4]).values()
@@ -109,7 +131,7 @@ def test_copies_go_their_own_ways() -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 30, 2))
     stream = net.stream()
     stream.feed(x=x[:12])
-    other = stream.copy()
+    other = copy.copy(stream)
     (ours,), (theirs,) = (s.feed(x=z[12:]).values() for s, z in ((stream, x), (other, y)))
     np.testing.assert_allclose(ours, net(x)[-1], rtol=1e-12)
     np.testing.assert_allclose(theirs, net(np.concatenate([x[:12], y[12:]]))[-1], rtol=1e-12)
