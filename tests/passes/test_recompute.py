@@ -46,12 +46,12 @@ def kept(p: Program, least: int) -> set[str]:
     return {b.name for b in large if b.first <= end < b.last}
 
 
-@pytest.mark.parametrize("T", [64, "T"])
-def test_no_scores_are_kept_for_the_backward_pass(T: int | str) -> None:
-    """Of 64 steps, or of any number, which is taken to be large."""
-    text = BLOCKS.format(T=T, count=2)
+@pytest.mark.parametrize(("T", "drop"), [(64, ""), ("T", ""), (64, "drop=0.1, ")])
+def test_no_scores_are_kept_for_the_backward_pass(T: int | str, drop: str) -> None:
+    """Of 64 steps, or of any number, which is taken to be large, and not what is left of them by dropout."""
+    text = BLOCKS.format(T=T, count=2).replace("hidden=8", f"{drop}hidden=8")
     assert kept(program(text), 64 * 64) == set()
-    assert len(kept(program(text, ("recompute",)), 64 * 64)) == 2
+    assert len(kept(program(text, ("recompute",)), 64 * 64)) >= 2
 
 
 def test_what_a_block_more_takes_grows_as_the_sequence() -> None:
