@@ -16,31 +16,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from netlang.diagnostics import Span, fail, listing
-from netlang.graph.constructors import (
-    conjuncts,
-    is_zero,
-    read,
-    select,
-    whole,
-)
-from netlang.graph.expression import (
-    AtLeastZero,
-    Expr,
-)
+from netlang.graph.constructors import conjuncts, is_zero, read, select, whole
+from netlang.graph.expression import AtLeastZero, Expr, Read, Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import (
-    Int,
-    Size,
-    fetch,
-    index,
-    integer,
-    is_nonnegative,
-    product,
-    size,
-)
+from netlang.graph.integer import Int, Size, fetch, index, integer, is_nonnegative, product, size
 from netlang.graph.nodes import Equation, Input, Node, Origin, Param, State, View
 from netlang.graph.sizes import Requirement, run_time_sizes
-from netlang.graph.traversal import fresh, integers, walk
+from netlang.graph.traversal import fresh, integers, rewrite, substitute, walk
 from netlang.passes.rows import NOW, Body, RefusalError, without
 
 Roles = tuple[bool, ...]  # for each dimension over T of a tensor: whether it is all rows so far, or the row `now`
@@ -83,7 +65,8 @@ def stream(graph: Graph, over: str | None = None) -> Streamed:
     if not graph.outputs:
         fail("no-stream", f"`{graph.name}` has no output to stream", help="add a line `output name`")
     graph = graph.prune(graph.outputs.values())
-    return Step(graph, _size(graph, over)).run()
+    name = _size(graph, over)
+    return Step(_without_padding(graph, Size(name)), name).run()
 
 
 def _size(graph: Graph, over: str | None) -> str:
@@ -313,6 +296,33 @@ class Step:
             body = select(here, _element(node, row, without(at, dimension)), _element(node, old, at))
             self.nodes[new] = Equation(new, shape, node.dtype, node.origin, names, body)
         return self.made[key], self.made[base, "next"]
+
+
+def _without_padding(graph: Graph, length: Size) -> Graph:
+    """The graph with tensors of another number of rows, as `T + 2`, written into what reads them, where they can be."""
+    nodes = dict(graph.nodes)
+
+    def padding(name: str) -> Equation | None:
+        node = nodes[name]
+        if not isinstance(node, Equation) or isinstance(node.body, Reduce) or node.dtype != "real":
+            return None
+        return node if any(length in n.atoms() and n.single != length for n in node.shape) else None
+
+    def inside(e: Expr) -> Expr | None:
+        node = padding(e.tensor) if isinstance(e, Read) else None
+        if node is None or not isinstance(e, Read):
+            return None
+        return substitute(node.body, dict(zip(node.indices, e.indices, strict=True)))
+
+    for node in graph.order:
+        if isinstance(node, Equation) and node.name not in node.operands and any(map(padding, node.operands)):
+            body = node.body
+            if isinstance(body, Reduce):
+                body = Reduce(body.op, body.ranges, rewrite(body.body, inside))
+            else:
+                body = rewrite(body, inside)
+            nodes[node.name] = replace(node, body=body)
+    return graph.evolve(nodes.values()).prune(graph.outputs.values())
 
 
 def _mentions(node: Node, wanted: Size) -> bool:

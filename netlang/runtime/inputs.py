@@ -56,7 +56,7 @@ def checked(
     arrays: dict[str, Array] = {}
     for name, node in declared.items():
         if name in given:
-            arrays[name] = _array(name, node, given[name], dtype)
+            arrays[name] = input_array(name, node, given[name], dtype)
         elif name in read:
             fail("input-missing", f"`{net}` needs the {node.role} `{name}` here", help=f"give it: `{name}=...`")
     single = bool(arrays) and all(a.ndim == len(declared[n].shape) - 1 for n, a in arrays.items())
@@ -121,7 +121,8 @@ def _sizes(arrays: Mapping[str, Array], declared: Mapping[str, Input], single: b
     return sizes or {BATCH: 1}
 
 
-def _array(name: str, node: Input, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+def input_array(name: str, node: Input, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
+    """The array that is given for an input, of numbers of its kind; raises `input-dtype`, `input-not-finite`."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -330,6 +330,8 @@ class Net:
     def _streams(self, over: str | None = None) -> Streaming:
         from netlang.runtime.stream import compile_stream
 
+        if over is not None and not isinstance(over, str):
+            fail("bad-setting", f"`over` is the name of a run-time size, found {over!r}", help='`over="T"`')
         if over not in self._streaming:
             self._streaming[over] = compile_stream(self, over)
         return self._streaming[over]

@@ -16,7 +16,7 @@ from netlang.graph.sizes import settled
 from netlang.passes.lift import lift
 from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
-from netlang.runtime.inputs import checked
+from netlang.runtime.inputs import checked, input_array
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 
@@ -164,9 +164,9 @@ class Stream:
         one that raises are done.
         """
         axes = self._streaming.axes
-        arrays = {name: np.asarray(value) for name, value in sequences.items()}
-        of_rows = {name: a for name, a in arrays.items() if name in self._streaming.rows}
-        single = all(a.ndim == len(self._streaming.rows[name].shape) for name, a in of_rows.items())
+        rows, dtype = self._streaming.rows, self.net.dtype
+        of_rows = {name: input_array(name, rows[name], a, dtype) for name, a in sequences.items() if name in rows}
+        single = all(a.ndim == len(rows[name].shape) for name, a in of_rows.items())
         counts = {(a.shape[axes[n] - single] if a.ndim > axes[n] - single else 0) for n, a in of_rows.items()}
         if len(counts) != 1 or 0 in counts:
             fail(
@@ -176,7 +176,7 @@ class Stream:
             )
         outputs: dict[str, Array] = {}
         for k in range(counts.pop()):
-            outputs = self.step(**{n: a.take(k, axes[n] - single) if n in of_rows else a for n, a in arrays.items()})
+            outputs = self.step(**{**sequences, **{n: a.take(k, axes[n] - single) for n, a in of_rows.items()}})
         return outputs
 
     def reset(self) -> None:
@@ -200,7 +200,10 @@ class Stream:
         So a beam search keeps its best, and `select([0] * 4)` makes four of one. `rows` is a vector of integers from 0
         to batch - 1, else `stream-rows`.
         """
-        chosen = np.asarray(rows)
+        try:
+            chosen = np.asarray(rows)
+        except (TypeError, ValueError):
+            chosen = np.asarray(None)
         whole = chosen.ndim == 1 and chosen.size > 0 and chosen.dtype.kind in "iu"
         if not whole or chosen.min() < 0 or chosen.max() >= self.batch:
             fail(

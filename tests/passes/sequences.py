@@ -109,6 +109,14 @@ net A:
     y[t, j] = sum(s) p[t, s] * x[s, j]
     output y
 """,
+    "padding": """
+net A:
+    input x[T, 3]
+    param W[2, 3, 3]
+    padded[t < T + 2, j] = x[t - 2, j] else 0.5
+    y[t < T, i] = tanh(sum(k < 3, j) W[i, k, j] * padded[t + k, j])
+    output y
+""",
     "heads": """
 net A:
     input x[T, 4]

@@ -264,21 +264,35 @@ def test_rows_that_do_not_fit(rows: dict[str, object], found: str) -> None:
     assert stream.length == 0
 
 
-@pytest.mark.parametrize("sequences", [{}, {"text": []}, {"text": [[], []]}, {"text": 3}, {"words": [1]}])
+@pytest.mark.parametrize(
+    "sequences",
+    [
+        {},
+        {"text": []},
+        {"text": [[], []]},
+        {"text": 3},
+        {"words": [1]},
+        {"text": [[1], [2, 3]]},
+        {"text": ["a"]},
+        {"text": None},
+    ],
+)
 def test_sequences_that_do_not_fit(sequences: dict[str, object]) -> None:
     with pytest.raises(NetlangError) as error:
         drawn(LM).stream().feed(**sequences)  # type: ignore[arg-type]
-    assert code(error) in ("input-shape", "input-missing")
+    assert code(error) in ("input-shape", "input-missing", "input-dtype")
 
 
-@pytest.mark.parametrize("rows", [[], [2], [-1], [0.0], 0, [[0]], ["a"]])
+@pytest.mark.parametrize("rows", [[], [2], [-1], [0.0], 0, [[0]], ["a"], [[0], [0, 1]], None, [True]])
 def test_selections_that_do_not_fit(rows: object) -> None:
     with pytest.raises(NetlangError) as error:
         drawn(LM).stream(batch=2).select(rows)  # type: ignore[arg-type]
     assert code(error) == "stream-rows"
 
 
-@pytest.mark.parametrize("options", [{"batch": 0}, {"batch": 1.5}, {"capacity": -1}, {"capacity": True}])
+@pytest.mark.parametrize(
+    "options", [{"batch": 0}, {"batch": 1.5}, {"capacity": -1}, {"capacity": True}, {"over": 3}, {"over": ["T"]}]
+)
 def test_settings_that_do_not_fit(options: dict[str, object]) -> None:
     with pytest.raises(NetlangError) as error:
         drawn(LM).stream(**options)  # type: ignore[arg-type]
