@@ -18,7 +18,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from netlang.elaboration.modules import Module, module_from_text
-from netlang.graph.nodes import Input, Param, State
+from netlang.graph.nodes import BATCH, Input, Param, State
+from netlang.passes.lift import lift
 from netlang.runtime.model import Model
 
 LARGE = 6.0  # the bound from which a value is squashed
@@ -74,16 +75,16 @@ class Network:
     def model(self, without: Sequence[str] = ()) -> Model:
         return Model(self.module, self.module.nets()[0], without=tuple(without))
 
-    def arrays(self, batch: int, seed: int = 0) -> dict[str, Array]:
+    def arrays(self, batch: int, seed: int = 0, **sizes: int) -> dict[str, Array]:
         """Values of inputs, targets, parameters and states, exact in float32 too; reals are float64."""
         rng = np.random.default_rng(seed)
         arrays: dict[str, Array] = {}
-        for node in self.model().training:
+        sizes[BATCH] = batch
+        for node in lift(self.model().training):
             if isinstance(node, Input | Param | State):
-                shape = tuple(extent.constant for extent in node.shape)
-                shape = (batch, *shape) if isinstance(node, Input) else shape
+                shape = tuple(extent.evaluate(sizes) for extent in node.shape)
                 if isinstance(node, Input) and node.classes is not None:
-                    arrays[node.name] = rng.integers(0, node.classes.constant, shape)
+                    arrays[node.name] = rng.integers(0, node.classes.evaluate(sizes), shape)
                 else:
                     arrays[node.name] = rng.uniform(-1, 1, shape).astype(np.float32).astype(np.float64)
         return arrays

@@ -13,11 +13,12 @@ from netlang.diagnostics import Source
 from netlang.elaboration.modules import module_from_text
 from netlang.graph.graph import Graph
 from netlang.graph.integer import size
-from netlang.graph.nodes import BATCH, Input, Param, Random
+from netlang.graph.nodes import BATCH, Input, Param, Random, State, is_batched
 from netlang.graph.text import graph_text
 from netlang.language.formatter import format
 from netlang.passes.pipeline import OPTIONAL, compile_graph
 from netlang.random import derive_key
+from netlang.runtime.inputs import sizes_of
 from netlang.runtime.model import Model
 from netlang.runtime.net import Net
 from netlang.schedule.schedule import schedule
@@ -80,16 +81,21 @@ class Compiled:
         }
         nodes = [self.graph[name] for name in program.program.keys]
         keys = {n.name: derive_key(SEED, STEP, n.stream) for n in nodes if isinstance(n, Random)}
-        return self.named({k: v.copy() for k, v in program.run(given, {BATCH: batch}, keys).items()})
+        sizes = {BATCH: batch, **sizes_of(self.graph, {n.name: given[n.name] for n in self.graph if _is_given(n)})}
+        return self.named({k: v.copy() for k, v in program.run(given, sizes, keys).items()})
 
     def part(self, arrays: Mapping[str, Array], rows: Array) -> Values:
         """Some examples of a batch, in that order."""
-        inputs = {n.name for n in self.graph if isinstance(n, Input)}
-        return {name: a[rows] if name in inputs else a for name, a in arrays.items()}
+        batched = {n.name for n in self.graph if isinstance(n, Input | State) and is_batched(n)}
+        return {name: a[rows] if name in batched else a for name, a in arrays.items()}
 
     def is_batched(self, what: str) -> bool:
         shape = self.graph[self.roots[what]].shape
         return bool(shape) and shape[0] == size(BATCH)
+
+
+def _is_given(node: object) -> bool:
+    return isinstance(node, Input) and node.role != "clock"
 
 
 def _differentiable(node: object) -> bool:

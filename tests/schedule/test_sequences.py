@@ -1,0 +1,71 @@
+"""What the length of a sequence costs: memory, and how long the program is."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from netlang.elaboration.modules import module_from_text
+from netlang.graph.nodes import Equation
+from netlang.graph.recurrence import Loop
+from netlang.passes.cost import is_contraction
+from netlang.runtime.model import Model
+from netlang.schedule import plan, program_text, schedule
+
+SEQUENCES = """
+net Sequence(n=6):
+    input  x[T, 4]
+    target y[T]: class(3)
+    scores = x -> lstm(n) -> dense(3)
+    output scores
+    loss mean(t) cross_entropy(scores[t], y[t])
+
+train Sequence:
+    optimizer adam
+"""
+
+
+def test_memory_is_linear_in_the_length_of_a_sequence() -> None:
+    """An LSTM's training step: one program for every length, whose bytes are on a line."""
+    module = module_from_text(SEQUENCES)
+    model = Model(module, module.nets()[0])
+    step = model.step_graph
+    program = schedule(step, step.objectives.values(), step.updates)
+    assert "T" in program.sizes
+    lengths = [64 * k for k in range(1, 7)]  # whole alignments: no rounding
+    taken = [plan(program, {"batch": 16, "T": length}).bytes for length in lengths]
+    assert set(np.diff(taken)) == {taken[1] - taken[0]}
+    assert 0 < (taken[1] - taken[0]) / 64 / 16 < 4 * 25 * 6  # bytes a step and example: a number of vectors of n
+    assert plan(program, {"batch": 16, "T": 64 * 10**4}).bytes == taken[0] + (10**4 - 1) * (taken[1] - taken[0])
+
+
+def test_a_longer_sequence_is_not_a_longer_program() -> None:
+    """The length is nowhere in the program, and a constant one is a number in it and no more."""
+
+    def text(net: str) -> str:
+        module = module_from_text(net)
+        step = Model(module, module.nets()[0]).step_graph
+        return program_text(schedule(step, step.objectives.values(), step.updates))
+
+    constant = [text(SEQUENCES.replace("mean", "sum").replace("(n=6)", f"(n=6, T={length})")) for length in (100, 1000)]
+    assert constant[0] == re.sub(r"\b(1000|99[89])\b", lambda number: str(int(number[0]) - 900), constant[1])
+    assert "1000" not in text(SEQUENCES)
+
+
+def test_products_of_inputs_and_weight_gradients_are_outside_of_the_time() -> None:
+    """Of an LSTM's training step only the products with the state before are in the loops over time."""
+    module = module_from_text(SEQUENCES)
+    step = Model(module, module.nets()[0]).step_graph
+    loops = [component for component in step.components if isinstance(component, Loop)]
+    inside = {node.name for loop in loops for node in loop.nodes}
+    products = [node for node in step if isinstance(node, Equation) and is_contraction(node.body)]
+    sequential = {node.operands for node in products if node.name in inside}
+    assert sequential == {(f"lstm_1.U{gate}", "lstm_1.h") for gate in "ifog"} | {
+        (f"d/lstm_1.{gate}.sum2", f"lstm_1.U{gate}") for gate in "ifog"
+    }
+    free = {node.operands for node in products if node.name not in inside}
+    for gate in "ifog":
+        assert (f"lstm_1.W{gate}", "x") in free
+        assert {(f"d/lstm_1.{gate}.sum2", "x"), (f"d/lstm_1.{gate}.sum2", "lstm_1.h")} <= free
+    assert [loop.backward for loop in loops] == [False, True]
