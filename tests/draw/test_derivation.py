@@ -121,3 +121,22 @@ def test_several_outputs_need_a_choice():
         derived("net N:\n    input x\n    a = 2 * x\n    b = 3 * x\n    output a, b\n")
     assert caught.value.diagnostics[0].code == "no-objective"
     assert "`a`, `b`" in caught.value.diagnostics[0].help
+
+
+RECURRENT = """
+net Elman(n=8):
+    input x[T, 4]
+    target y
+    param W[n, 4] ~ xavier, U[n, n] ~ orthogonal, b[n] ~ zeros, v[n] ~ xavier
+    h[t < T] = tanh(U @ (h[t-1] else 0) + W @ x[t] + b)
+    p = sum(k) v[k] * h[T-1, k]
+    loss (p - y)^2
+"""
+
+
+def test_the_adjoint_of_a_recurrence_is_one(golden: Callable[[str, str], None]) -> None:
+    module = module_from_text(RECURRENT)
+    text = derivation_text(derivation(elaborate(module, module.nets()[0], training=True)))
+    assert "dL/dp v[i] [t + 1 = T] + Σ(i2 < 8) dL/dh[t + 1, i2] U[i2, i] (1 - h[t + 1, i2]²)" in text
+    assert "a recurrence that runs backwards" in text
+    golden("derivation/elman.txt", text)

@@ -94,6 +94,21 @@ TEXTS = {
     input s[3]
     target t[3]
     loss soft_cross_entropy(s, softmax(t))""",
+    "recurrence": """
+    input x[3, 2]
+    param W[2, 2], U[2, 2], v[2]
+    h[t < 3] = tanh(U @ (h[t-1] else 0) + W @ x[t])
+    loss (sum(k) v[k] * h[2, k])^2""",
+    "backwards": """
+    input x[3, 2]
+    param w[2]
+    h[t < 3, i] = sigmoid(w[i] * (h[t+1, i] else 0.5) + x[t, i])
+    loss sum(i) h[0, i]^2""",
+    "gates": """
+    input x[3, 2]
+    target y[3, 2]
+    p = x -> lstm(2)
+    loss mse(p, y)""",
     "logs": """
     input s[3]
     target y: class(3)

@@ -10,9 +10,9 @@ import pytest
 
 import netlang
 from netlang.diagnostics import NetlangError
-from netlang.draw.diagram.recurrent import carried, time_axes, within_step
 from netlang.draw.diagram.render import render
 from netlang.draw.diagram.views import draw
+from netlang.draw.recurrent import carried, time_axes, within_step
 
 NETS = {
     "lstm": """

@@ -22,7 +22,7 @@ net Sequence(n=6):
     loss mean(t) cross_entropy(scores[t], y[t])
 
 train Sequence:
-    optimizer adam
+    optimizer sgd(lr=0.1)
 """
 
 

@@ -12,6 +12,8 @@ CHAIN = "the scalar chain rule"
 ACCESS = "the access turned inside out"
 VIEW = "a reshape passes its adjoint on"
 ADDED = "the contributions of all uses are added"
+BACKWARDS = "what is read of the step before gets its adjoint from the step after: a recurrence that runs backwards"
+FORWARDS = "what is read of the step after gets its adjoint from the step before: a recurrence that runs forwards"
 REDUCED = {
     "sum": "a sum broadcasts its adjoint",
     "prod": "a product gives each factor the product of the others",

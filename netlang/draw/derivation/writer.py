@@ -15,25 +15,41 @@ from netlang.diagnostics import fail, listing, nearest
 from netlang.draw.derivation.adjoints import Adjoints
 from netlang.draw.derivation.occurring import derivative
 from netlang.draw.derivation.recognize import ARGUMENT, Template, Templates
-from netlang.draw.derivation.steps import ACCESS, ADDED, CHAIN, REDUCED, VIEW, Derivation, Equality, Result, Step
+from netlang.draw.derivation.steps import (
+    ACCESS,
+    ADDED,
+    BACKWARDS,
+    CHAIN,
+    FORWARDS,
+    REDUCED,
+    VIEW,
+    Derivation,
+    Equality,
+    Result,
+    Step,
+)
 from netlang.draw.formula.element import Vocabulary, element, is_padding
 from netlang.draw.formula.formula import Adjoint, Call, Element, Formula, Symbol, parts
 from netlang.draw.formula.matrix import NoMatrixFormError, tensor_formula
+from netlang.draw.formula.nesting import separated
 from netlang.draw.formula.text import formula_text
 from netlang.draw.notation import shape_label
+from netlang.draw.recurrent import loops
 from netlang.elaboration.modules import Module
-from netlang.graph.expression import Reduce, Select
+from netlang.graph.expression import Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int
 from netlang.graph.nodes import Equation, Extern, Node, Scope, View, binds_batch
+from netlang.graph.recurrence import accesses
 from netlang.graph.text import shape_text
-from netlang.graph.traversal import reads, walk
+from netlang.graph.traversal import bound_indices, free_indices, reads, rewrite, substitute, walk
 from netlang.passes.derive import PREFIX
 from netlang.passes.lift import lift
 from netlang.passes.objective import objective
 
 LOSS = "L"  # what the loss is called, where no tensor of the net has that name
 LONGEST = 56  # of a formula that is written in place of an adjoint's name, in characters of text
+LONGEST_STEP = 120  # of an adjoint by itself at another step
 
 
 def derivation(
@@ -137,6 +153,8 @@ class _Writer:
             for g in (self.adjoints.final, self.adjoints.raw)
         )
         self.values: dict[str, Formula] = {}
+        self.sequential: set[str] = set()  # adjoints that a recurrence computes
+        self.recurring = self.recurrences()
         labels |= {s.outputs[0]: s.name for s in graph.scopes if self._is_view(s)}
 
     def _is_view(self, scope: Scope) -> bool:
@@ -155,6 +173,19 @@ class _Writer:
             if len(users) == 1 and name.startswith(f"{users[0]}.") and f"{users[0]}.z" not in self.graph.nodes:
                 found[name] = f"{users[0]}.z"
         return found
+
+    def recurrences(self) -> dict[str, str]:
+        """The tensors whose adjoint at a step needs one of another step, and what is said of that."""
+        found: dict[str, str] = {}
+        graph = self.adjoints.raw
+        for loop in loops(graph.components):
+            self.sequential |= loop.axes.keys() & self.adjoints.primal.keys()
+            said = BACKWARDS if loop.backward else FORWARDS
+            for node in loop.nodes:
+                if any(a.operand in loop.axes and a.step(loop.axes) for a in accesses(node)):
+                    users = [node.name, *(u for u in graph.users[node.name] if node.name in self.adjoints.hidden)]
+                    found |= {self.adjoints.primal[u]: said for u in users if u in self.adjoints.primal}
+        return {name: said for name, said in found.items() if name not in self.adjoints.hidden}
 
     def derivation(self) -> Derivation:
         results = {name: self.result(name) for name in self.adjoints.order}
@@ -258,10 +289,32 @@ class _Writer:
                 form = self.form(left, node, {})
             if form.right not in [f.right for f in (raw, *forms)]:
                 forms.append(form)
+        if name in self.recurring:
+            forms += self.step_to_step(name, left, final, forms[-1] if forms else raw)
         last = forms[-1] if forms else raw
         if not isinstance(last.left, Element) and len(formula_text(last.right)) <= LONGEST:
             self.values[PREFIX + name] = last.right
         return Result(name, shape, raw, tuple(forms), sought)
+
+    def step_to_step(self, name: str, left: Formula, final: Equation, before: Equality) -> list[Equality]:
+        """The adjoint at one step by itself at another: with the adjoints between them written out."""
+        bodies = self.adjoints.final
+        body = self.words.written_out(final)
+
+        def change(e: Expr) -> Expr | None:
+            if not isinstance(e, Read) or e.tensor == PREFIX + name or e.tensor not in self.sequential:
+                return None
+            known = bodies[e.tensor]
+            if not isinstance(known, Equation) or isinstance(known.body, Reduce):
+                return None
+            inner = separated(known.body, free_indices(body) | bound_indices(body).keys())
+            return substitute(inner, dict(zip(known.indices, e.indices, strict=True)))
+
+        written = rewrite(body, change)
+        if written == body or all(r.tensor != PREFIX + name for r in reads(written)):
+            return []
+        form = Equality(_element(left, final), element(written, self.words), before.shape)
+        return [form] if len(formula_text(form.right)) <= LONGEST_STEP else []
 
     def form(self, left: Formula, node: Equation, values: Mapping[str, Formula]) -> Equality:
         """An equation in matrix notation where it has one, else in index notation."""
@@ -290,6 +343,7 @@ class _Writer:
             rules = self.rules(node)
             if any(len(readers[o]) > 1 for o in done):
                 rules.append(ADDED)
+            rules += dict.fromkeys(self.recurring[o] for o in done if o in self.recurring)
             steps.append(
                 Step(
                     len(steps) + 1,

@@ -6,9 +6,9 @@ from netlang.draw.diagram.blocks import visible
 from netlang.draw.diagram.dot import Dot, Markup, Value, font, lines, small
 from netlang.draw.diagram.kinds import kind, learned
 from netlang.draw.diagram.layers import hand_over, heading
-from netlang.draw.diagram.recurrent import carried, within_step
 from netlang.draw.diagram.style import FRAME, GROUP, INK, LOOP, PAINTS, SMALL
 from netlang.draw.notation import equation_label, shape_label, wrap
+from netlang.draw.recurrent import carried, within_step
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Extern, Input, Node, Param, State, View
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from netlang.draw.diagram.blocks import Block, Diagram, Frame, blocks, visible
 from netlang.draw.diagram.dot import Dot, Markup, font, lines, small
-from netlang.draw.diagram.recurrent import carried, within_step
 from netlang.draw.diagram.style import FRAME, GROUP, INK, LOOP, MUTED, PAINTS, SHARED, SMALL, TITLE
 from netlang.draw.notation import TIMES, count_label, shape_label
+from netlang.draw.recurrent import carried, within_step
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from netlang.draw.diagram.recurrent import carried, time_axes
+from netlang.draw.recurrent import carried, time_axes
 from netlang.graph.constructors import decide, negate
 from netlang.graph.expression import FALSE, Apply, Const, Expr, Reduce, Select
 from netlang.graph.graph import Graph

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from netlang.draw.diagram.blocks import Block, blocks, visible
-from netlang.draw.diagram.recurrent import carried
 from netlang.draw.diagram.timing import Timing
+from netlang.draw.recurrent import carried
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Node, Param, State
 

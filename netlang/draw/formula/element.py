@@ -51,7 +51,7 @@ from netlang.graph.expression import (
 )
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Fetch, Index, Int, Modulo, Size
-from netlang.graph.nodes import Equation
+from netlang.graph.nodes import BATCH, Equation
 from netlang.graph.traversal import free_indices, substitute
 
 
@@ -262,7 +262,7 @@ def _atom(atom: Atom, words: Vocabulary) -> Formula:
     if isinstance(atom, Index):
         return Symbol(atom.name)
     if isinstance(atom, Size):
-        return Call("size", (Symbol(atom.name),))
+        return Call("size", (Symbol(atom.name),)) if atom.name == BATCH else Symbol(atom.name)
     if isinstance(atom, Fetch):
         return _at(Symbol(words.label(atom.tensor)), tuple(integer_formula(i, words) for i in atom.indices))
     if isinstance(atom, Modulo):

@@ -1,10 +1,11 @@
 """How training an LSTM grows with the length of its sequences: time, memory, and what is compiled.
 
-python -m benchmarks.sequence_length            # a table; some minutes
-python -m benchmarks.sequence_length --most 1000
+python -m benchmarks.bench_sequence_length            # a table; some minutes
+python -m benchmarks.bench_sequence_length --most 1000
 
-Each length is measured in a process of its own, so that its peak of memory is its own. Truncated are the same steps in
-windows of `WINDOW`, with the state carried from one to the next. Time is processor time, the least of several steps.
+Each length is measured in a process of its own, so that its peak of memory is its own and nothing is compiled before.
+Truncated are the same steps in windows of `WINDOW`, the state carried from one to the next. Time is processor time,
+the least of several training steps.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -45,6 +48,7 @@ train Sequence:
 
 def measure(length: int, window: int) -> dict[str, float | str]:
     """One length, in windows: seconds to compile, seconds for a step, and the most memory beyond a short one's."""
+    os.environ["NETLANG_CACHE"] = tempfile.mkdtemp()
     net = netlang.loads(TEXT)
     start = time.process_time()
     program = net.program("step")
@@ -53,7 +57,7 @@ def measure(length: int, window: int) -> dict[str, float | str]:
     short = random.standard_normal((BATCH, 1, FEATURES)), np.zeros((BATCH, 1, 64))
     net.step(x=short[0], y=short[1])
     net.reset()
-    x = random.standard_normal((BATCH, length, FEATURES)).astype(np.float32)
+    x = random.standard_normal((BATCH, length, FEATURES), np.float32)
     y = np.zeros((BATCH, length, 64), np.float32)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = []
@@ -81,7 +85,7 @@ def main() -> None:
     for length in (n for n in LENGTHS if n <= options.most):
         found = []
         for window in (length, WINDOW):
-            command = [sys.executable, "-m", "benchmarks.sequence_length", "--one", str(length), str(window)]
+            command = [sys.executable, "-m", "benchmarks.bench_sequence_length", "--one", str(length), str(window)]
             found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         whole, cut = found
         print(
