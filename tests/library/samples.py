@@ -41,7 +41,10 @@ OPTIONS: Mapping[str, str] = {
 TOGETHER: Mapping[str, str] = {"output_pad": "1", "length": "3", "drop": "0.4"}
 """Options that make sense, or are worth the time, only where the others are set too."""
 
-LARGE = {"transformer_encoder", "transformer_decoder", "attention_gru", "attention_lstm"}
+LARGE = {
+    "transformer_encoder", "transformer_decoder", "attention_gru", "attention_lstm",
+    "bidirectional", "jordan", "lstm", "gru", "mut1", "mut2", "mut3",
+}  # fmt: skip
 """Layers that take long to compile: they are tried once, with all options."""
 
 EXTENTS: Mapping[str, Mapping[str, int]] = {"mut1": {"d": 3}, "mut2": {"d": 3}}
@@ -102,7 +105,7 @@ def of(definition: Definition) -> Iterator[Sample]:
         for name, value in changed.items():
             yield _sample(definition, tensors, required | {name: value}, extents, rest)
     together = {p.name: TOGETHER[p.name] for p in options if p.name in TOGETHER}
-    if changed or len(given) > len(tensors):
+    if large or changed or len(given) > len(tensors):
         arguments = required | changed | together
         extents = {**extents, **{name: int(value) for name, value in arguments.items() if value.isdecimal()}}
         yield _sample(definition, given, arguments, extents, rest)
