@@ -34,8 +34,8 @@ Floats = npt.NDArray[np.float64]
 class Sample:
     """A text that a net has said: `text` is that of the numbers `symbols`, without the prompt and the end.
 
-    `log_probability` is that of all symbols said (of the end too, where it `ended`), at temperature 1, among the symbols
-    that can be said, in nats.
+    `log_probability` is that of all symbols said (of the end too, where it `ended`), at temperature 1, in nats, among
+    the symbols that can be said.
     """
 
     text: str
