@@ -43,6 +43,13 @@ NETS = {
         before <- h[T-1]
         output h
     """,
+    "elman": """
+        input x[T, 4]
+        target y
+        param W[8, 4] ~ xavier, U[8, 8] ~ orthogonal, v[8] ~ xavier
+        h[t < T] = tanh(U @ (h[t-1] else 0) + W @ x[t])
+        loss (sum(k) v[k] * h[T-1, k] - y)^2
+    """,
     "backwards": """
         input x[T, 4]
         param U[4, 4] ~ orthogonal, last[4] ~ zeros
@@ -72,8 +79,10 @@ def test_unrolled(name: str, golden: Callable[[str, str], None]) -> None:
     golden(f"draw/unrolled_{name}.dot", net(name).draw(unroll=3))
 
 
-@pytest.mark.parametrize("name", ["lstm", "mutual"])
-@pytest.mark.parametrize("view", ["layers", "graph"])
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [("lstm", "layers"), ("lstm", "graph"), ("mutual", "layers"), ("mutual", "graph"), ("elman", "backward")],
+)
 def test_loops(name: str, view: str, golden: Callable[[str, str], None]) -> None:
     golden(f"draw/loop_{name}_{view}.dot", net(name).draw(view=view))
 

@@ -9,9 +9,10 @@ from netlang.draw.diagram.blocks import blocks, scalar_root, visible
 from netlang.draw.diagram.dot import Dot, font, lines, small
 from netlang.draw.diagram.equations import EQUATION_LINES, EQUATION_WIDTH, draw_node, parameter_rows
 from netlang.draw.diagram.kinds import learned
-from netlang.draw.diagram.layers import heading
+from netlang.draw.diagram.layers import hand_over, heading
 from netlang.draw.diagram.style import BACKWARD, FRAME, PAINTS
 from netlang.draw.notation import TIMES, equation_label, shape_label, wrap
+from netlang.draw.recurrent import carried, within_step
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Input, Node, Param, State
 
@@ -44,9 +45,13 @@ def backward(graph: Graph) -> str:
         if node.name not in rows_of:
             beside = [p for p, reader in rows_of.items() if reader == node.name]
             _row(dot, beside, node.name, [p for p in (node.name, *beside) if p in groups])
+    back, forth = carried(forward), within_step(forward)
     for node in forward:
         for operand in node.operands:
-            dot.edge(operand, node.name, weight=1 if operand in rows_of else 8)
+            if (operand, node.name) in back:
+                hand_over(dot, operand, node.name, back[operand, node.name])
+            if (operand, node.name) in forth:
+                dot.edge(operand, node.name, weight=1 if operand in rows_of else 8)
     home = {node.name: primal for primal, nodes in groups.items() for node in nodes}
     _gradient_edges(dot, graph, groups, home, {name: name for name in forward.nodes}, frozenset(rows_of))
     return dot.text()
@@ -136,12 +141,17 @@ def _gradient_edges(
 ) -> None:
     """Red dashes carry gradients upwards; thin grey lines bring the forward values that an adjoint uses again."""
     gradient: dict[tuple[str, str], None] = {}
+    back, forth = carried(graph), within_step(graph)
+    returned: dict[tuple[str, str], str] = {}  # from step to step
     value: dict[tuple[str, str], None] = {}
     for primal, nodes in groups.items():
         for node in nodes:
             for operand in node.operands:
                 if operand in home and home[operand] != primal:
-                    gradient[home[operand], primal] = None
+                    if (operand, node.name) in back:
+                        returned[home[operand], primal] = back[operand, node.name]
+                    if (operand, node.name) in forth:
+                        gradient[home[operand], primal] = None
                 elif (
                     operand in block_of
                     and not isinstance(graph[operand], Input | State)
@@ -154,5 +164,7 @@ def _gradient_edges(
             continue
         # written from the lower row to the upper one, so that the rows follow the forward pass
         dot.edge(f"d/{target}", f"d/{source}", dir="back", style="dashed", color=BACKWARD, weight=8)
+    for (source, target), place in returned.items():
+        hand_over(dot, f"d/{source}", f"d/{target}", place)
     for source, target in value:
         dot.edge(source, f"d/{target}", color=FRAME, style="dotted", constraint="false", arrowsize=0.45)
