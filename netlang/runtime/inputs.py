@@ -82,7 +82,7 @@ def checked(
 
 def sizes_of(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
     """The run-time sizes, the batch among them, that arrays known to fit a lifted graph's inputs say."""
-    sizes: dict[str, int] = {BATCH: len(next(iter(arrays.values())))}
+    sizes: dict[str, int] = {BATCH: len(array) for array in arrays.values()}
     for name, array in arrays.items():
         if name in graph.nodes:
             matches(graph[name].shape, array.shape, sizes)
