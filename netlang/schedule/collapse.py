@@ -14,6 +14,8 @@ from netlang.schedule.program import (
     Extreme,
     Guard,
     Loop,
+    Multiply,
+    Pack,
     Statement,
     Tensor,
     accesses,
@@ -53,13 +55,23 @@ def _loop(loop: Loop, extents: dict[str, Int], tensors: Mapping[str, Tensor]) ->
         return merged
     inner = body[0]
     (many,), (few,) = loop.stops, inner.stops
-    if not _move_as_one(loop.index, inner.index, few, inner.body, tensors):
-        return merged
-    joint = "_" if len(loop.index) > 1 or len(inner.index) > 1 else ""
-    name = fresh(f"{loop.index}{joint}{inner.index}", extents)
+    return as_one((loop.index, many), (inner.index, few), inner.body, extents, tensors) or merged
+
+
+def as_one(
+    outer: tuple[str, Int],
+    inner: tuple[str, Int],
+    body: Body,
+    extents: dict[str, Int],
+    tensors: Mapping[str, Tensor],
+) -> Loop | None:
+    """One loop instead of two, one inside the other, around `body`; None where they do not move as one."""
+    (slow, many), (fast, few) = outer, inner
+    if not _move_as_one(slow, fast, few, body, tensors):
+        return None
+    name = fresh(f"{slow}{'_' if len(slow) > 1 or len(fast) > 1 else ''}{fast}", extents)
     extents[name] = many * few
-    values = {loop.index: ZERO, inner.index: index(name)}
-    return Loop(name, (ZERO,), (many * few,), substituted(inner.body, values))
+    return Loop(name, (ZERO,), (many * few,), substituted(body, {slow: ZERO, fast: index(name)}))
 
 
 def _is_plain(loop: Loop) -> bool:
@@ -74,7 +86,7 @@ def _move_as_one(outer: str, inner: str, extent: Int, body: Body, tensors: Mappi
     for statement in statements(body):
         if isinstance(statement, Extreme):
             flats.append(statement.place)
-        elif isinstance(statement, Loop):
+        elif isinstance(statement, Loop | Pack | Multiply):
             numbers += places(statement)
         for root in expressions(statement):
             numbers += (value for node in walk(root) if not isinstance(node, Read) for value in integers(node))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netlang.graph.expression import Reduce
+from netlang.graph.expression import TRUE, Reduce
 from netlang.graph.integer import Int, index, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
 from netlang.schedule.order import Group, loop_order, replacement
 from netlang.schedule.program import Tensor
+from netlang.schedule.tiles import tiling
 
 MEMBERS = 16  # beyond this many equations a loop runs out of registers and pointers
 NEAR = 8  # how many of the latest groups of a shape may be joined because they read the same memory
 
 
-def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor]) -> list[Group]:
+def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor], times: tuple[str, ...] = ()) -> list[Group]:
     """Group equations, given in an order where each follows its operands; the groups are in such an order too.
+
+    `times` are the indices of the loops around them.
 
     An equation joins the group of its latest operand, or a later one that reads the same memory, where it reads what
     the group computes only at the place that is being computed.
@@ -40,12 +43,12 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor]) -> list[G
                     break
         if position is None:
             position = len(groups)
-            group = Group(equation.indices, equation.shape)
+            group = Group(equation.indices, equation.shape, fixed=tuple(i for i in equation.indices if i in times))
             groups.append(group)
             of_shape.setdefault(equation.shape, []).append(position)
             touched.append(set())
             group.members.append(equation)
-            open_.append(not _is_reduction(equation) or not loop_order(group, tensors).in_memory)
+            open_.append(not _is_reduction(equation) or _takes_members(group, tensors))
         else:
             group = groups[position]
             names = {i: index(j) for i, j in zip(equation.indices, group.indices, strict=True) if i != j}
@@ -56,6 +59,12 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor]) -> list[G
         touched[position] |= large | ({tensors[equation.name].buffer} if equation.shape else set())
         made[tensors[equation.name].buffer] = position
     return groups
+
+
+def _takes_members(group: Group, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the loops of a group's reduction leave the place for members that follow on each of its elements."""
+    tiled = tiling(group, tensors)
+    return (tiled is not None and tiled.enough == TRUE) or not loop_order(group, tensors).in_memory
 
 
 def _is_reduction(equation: Equation) -> bool:

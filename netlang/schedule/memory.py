@@ -65,7 +65,7 @@ def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4) -> Plan:
     and Lee 2020, "Efficient memory management for deep neural net inference").
     """
     slots: dict[str, tuple[int, int, int]] = {}
-    for buffer in program.of_kind("temporary"):
+    for buffer in program.temporaries:
         count = buffer.elements.evaluate(sizes) * (8 if buffer.dtype == "int" else itemsize)
         start, end, size = slots.get(buffer.slot, (buffer.first, buffer.last, 0))
         slots[buffer.slot] = min(start, buffer.first), max(end, buffer.last), max(size, _aligned(count))
@@ -76,7 +76,7 @@ def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4) -> Plan:
         offsets[slot] = offset
         placed.append((offset, size, start, end))
     total = max((o + n for o, n, _, _ in placed), default=0)
-    return Plan(MappingProxyType({b.name: offsets[b.slot] for b in program.of_kind("temporary")}), total)
+    return Plan(MappingProxyType({b.name: offsets[b.slot] for b in program.temporaries}), total)
 
 
 def _gap(taken: Iterable[tuple[int, int]], size: int) -> int:

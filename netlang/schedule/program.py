@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from netlang.graph.expression import Condition, Expr
-from netlang.graph.integer import Int, product, row_major
+from netlang.graph.expression import Condition, Expr, Read
+from netlang.graph.integer import ZERO, Int, product, row_major
 from netlang.graph.nodes import Origin
 from netlang.graph.traversal import tensor_reads
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of a program. `kind` is input, param, state, output (all owned by the caller), or temporary.
+    """Memory of a program. `kind` is input, param, state, output (all owned by the caller), temporary or scratch.
 
     Temporaries live in an arena from kernel `first` to kernel `last`; those with equal `slot` share one place because
-    each takes over from the one before it, element by element.
+    each takes over from the one before it, element by element. Scratch is what one kernel works in.
     """
 
     name: str
@@ -146,7 +146,54 @@ class Loop:
     body: tuple[Statement, ...]
 
 
-Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop
+PANEL = 32  # lanes that a product works on together
+
+
+@dataclass(frozen=True)
+class Step:
+    """A summed loop of a product: as many turns as the least of `counts`, and how far each moves in the factors."""
+
+    counts: tuple[Int, ...]
+    left: Int
+    right: Int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A copy of a factor in panels of `PANEL` lanes: `target[panel, turns of steps, lane in panel]`.
+
+    `source` is the element of the first lane and the first turn, `lanes` how many lanes there are, `lane` how far
+    apart; of a step, `right` is how far it moves in the source.
+    """
+
+    target: str
+    source: Read
+    lanes: Int
+    lane: Int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """`target[r, l] = sum(steps) left * right` for rows r and lanes l of all panels, by register tiles.
+
+    `target` is a scratch matrix, written from row `first` on; the least of `rows` is how many there are. `left` is the
+    element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` are the panels of
+    `lanes` lanes that `Pack` has made with the same steps. Where `start` is not 0, the sum is added to the target.
+    """
+
+    target: str
+    first: Int
+    rows: tuple[Int, ...]
+    left: Read
+    row: Int
+    right: str
+    lanes: Int
+    steps: tuple[Step, ...]
+    start: Int
+
+
+Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Pack | Multiply
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
@@ -205,6 +252,11 @@ class Program:
     def of_kind(self, *kinds: str) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers.values() if b.kind in kinds)
 
+    @property
+    def temporaries(self) -> tuple[Buffer, ...]:
+        """The buffers that lie in the arena."""
+        return self.of_kind("temporary", "scratch")
+
 
 # --- traversal -----------------------------------------------------------------------------------------------------
 
@@ -221,6 +273,10 @@ def expressions(statement: Statement) -> tuple[Expr | Condition, ...]:
     """The expressions and conditions directly in a statement."""
     if isinstance(statement, Assign | Combine | Extreme | Search | Store):
         return (statement.value,)
+    if isinstance(statement, Pack):
+        return (statement.source,)
+    if isinstance(statement, Multiply):
+        return (statement.left,)
     return (statement.condition,) if isinstance(statement, Guard) else ()
 
 
@@ -232,6 +288,11 @@ def places(statement: Statement) -> tuple[Int, ...]:
         return (statement.place,)
     if isinstance(statement, Search):
         return (statement.extent,)
+    if isinstance(statement, Pack | Multiply):
+        numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
+        if isinstance(statement, Pack):
+            return (*numbers, statement.lanes, statement.lane)
+        return (*numbers, statement.first, *statement.rows, statement.row, statement.lanes, statement.start)
     return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
 
 
@@ -244,6 +305,10 @@ def accesses(body: Iterable[Statement]) -> Iterator[tuple[str, tuple[Int, ...], 
             yield from ((fetch.tensor, fetch.indices, False) for fetch in value.fetches())
         if isinstance(statement, Store):
             yield statement.tensor, statement.indices, True
+        elif isinstance(statement, Pack | Multiply):
+            if isinstance(statement, Multiply):
+                yield statement.right, (ZERO, ZERO), False
+            yield statement.target, (ZERO, ZERO), True
 
 
 def rewrite_statements(
@@ -253,6 +318,12 @@ def rewrite_statements(
     ints: Callable[[Int], Int],
 ) -> tuple[Statement, ...]:
     """The statements with every expression, condition and integer expression mapped; loop indices stay."""
+
+    def factor(read: Read) -> Read:
+        return Read(read.tensor, tuple(map(ints, read.indices)))
+
+    def step(s: Step) -> Step:
+        return Step(tuple(map(ints, s.counts)), ints(s.left), ints(s.right))
 
     def one(s: Statement) -> Statement:
         if isinstance(s, Assign):
@@ -267,6 +338,20 @@ def rewrite_statements(
             return Store(s.tensor, tuple(map(ints, s.indices)), expr(s.value), s.op)
         if isinstance(s, Guard):
             return Guard(condition(s.condition), tuple(map(one, s.body)))
+        if isinstance(s, Pack):
+            return Pack(s.target, factor(s.source), ints(s.lanes), ints(s.lane), tuple(map(step, s.steps)))
+        if isinstance(s, Multiply):
+            return Multiply(
+                s.target,
+                ints(s.first),
+                tuple(map(ints, s.rows)),
+                factor(s.left),
+                ints(s.row),
+                s.right,
+                ints(s.lanes),
+                tuple(map(step, s.steps)),
+                ints(s.start),
+            )
         return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))
 
     return tuple(map(one, body))

@@ -11,9 +11,9 @@ from netlang.graph.integer import ZERO, Int, index
 from netlang.graph.nodes import Equation, Node
 from netlang.graph.recurrence import Loop as TimeLoop
 from netlang.graph.traversal import fresh, rewrite
+from netlang.schedule.blocks import Nests
 from netlang.schedule.collapse import substituted
 from netlang.schedule.fuse import fuse
-from netlang.schedule.nest import loop_nest
 from netlang.schedule.order import Group, Ranges
 from netlang.schedule.program import Loop, Statement, Tensor
 
@@ -65,7 +65,7 @@ def recurrence(
     pending: list[Equation] = []
 
     def close() -> None:
-        body.extend(_with_own_indices(group, taken, {*times, time}) for group in fuse(pending, tensors))
+        body.extend(_with_own_indices(group, taken, {*times, time}) for group in fuse(pending, tensors, (*times, time)))
         pending.clear()
 
     renamed = dict(nodes)
@@ -83,14 +83,14 @@ def recurrence(
     return Recurrence(time, loop.steps, loop.backward, tuple(body))
 
 
-def recurrence_nest(part: Recurrence, tensors: Mapping[str, Tensor], stored: Collection[str]) -> tuple[Statement, ...]:
+def recurrence_nest(part: Recurrence, nests: Nests) -> tuple[Statement, ...]:
     """The loop over time, with the nests of its groups inside."""
     inner: tuple[Statement, ...] = ()
     for each in part.body:
         if isinstance(each, Recurrence):
-            inner += recurrence_nest(each, tensors, stored)
+            inner += recurrence_nest(each, nests)
         else:
-            inner += loop_nest(each, tensors, stored)
+            inner += nests.nest(each)
     if part.backward:
         inner = substituted(inner, {part.time: part.steps - 1 - index(part.time)})
     return (Loop(part.time, (ZERO,), (part.steps,), inner),)

@@ -14,16 +14,19 @@ from netlang.graph.text import node_text
 from netlang.graph.traversal import integers as integers_of
 from netlang.graph.traversal import tensor_reads, walk
 from netlang.schedule.accumulate import accumulate_updates
+from netlang.schedule.blocks import Nests
 from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
+from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
 from netlang.schedule.memory import lifetimes
-from netlang.schedule.nest import loop_nest
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.program import (
     Buffer,
     Kernel,
     Loop,
+    Multiply,
+    Pack,
     Program,
     Statement,
     Tensor,
@@ -46,6 +49,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     values of what is updated.
     """
     roots = tuple(dict.fromkeys(roots))
+    graph = with_plain_factors(graph)
     needed = graph.ancestors([*roots, *updates.values(), *updates])
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
@@ -56,7 +60,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
     rows = row_updates(groups, tensors, buffers, stored)
-    kernels = tuple(_kernel(group, tensors, stored, graph.nodes, rows.get(id(group))) for group in groups)
+    kernels = tuple(_kernel(group, tensors, buffers, stored, graph.nodes, rows.get(id(group))) for group in groups)
     used = {tensor for kernel in kernels for tensor, _, _ in accesses(kernel.body)} | set(results.values())
     live = {tensors[t].buffer for t in used}
     buffers = lifetimes({n: b for n, b in buffers.items() if n in live}, tensors, kernels)
@@ -90,13 +94,17 @@ def _grouped(
 
 def _kernel(
     group: Group | Recurrence,
-    tensors: Mapping[str, Tensor],
+    tensors: dict[str, Tensor],
+    buffers: dict[str, Buffer],
     stored: set[str],
     nodes: Mapping[str, Node],
     rows: RowUpdate | None = None,
 ) -> Kernel:
+    """The kernel of a group; the tensors and buffers that it works in are added to those of the program."""
     if isinstance(group, Recurrence):
-        body, extents = collapsed(recurrence_nest(group, tensors, stored), dict(group.ranges), tensors)
+        nests = Nests(tensors, stored, dict(group.ranges), buffers)
+        nest = recurrence_nest(group, nests)
+        body, extents = collapsed((*nests.before, *nest), nests.extents, tensors)
         return Kernel(
             name=next((m.name for m in reversed(group.members) if m.name in stored), group.members[0].name),
             kind="recurrence",
@@ -107,10 +115,11 @@ def _kernel(
         )
     reduction = group.reduction
     ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
+    nests = Nests(tensors, stored, ranges, buffers)
     if rows is not None:
         ranges |= rows.extents
-    nest = loop_nest(group, tensors, stored) if rows is None else rows.nest(group, tensors, stored)
-    body, extents = collapsed(nest, ranges, tensors)
+    nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
+    body, extents = collapsed(nest, nests.extents, tensors)
     roles = contraction(group) if rows is None else None
     kind = "elementwise" if reduction is None else "reduction" if roles is None else "contraction"
     return Kernel(
@@ -135,7 +144,7 @@ def _is_flat(body: tuple[Statement, ...], tensors: Mapping[str, Tensor]) -> bool
     loop = body[0]
     if len(body) != 1 or not isinstance(loop, Loop):
         return False
-    if any(isinstance(s, Loop) for s in statements(loop.body)):
+    if any(isinstance(s, Loop | Pack | Multiply) for s in statements(loop.body)):
         return False
     for tensor, indices, _ in accesses(body):
         at = tensors[tensor].place(indices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from netlang.graph.expression import Condition, Expr, Read
-from netlang.graph.integer import Int
+from netlang.graph.integer import ZERO, Int
 from netlang.graph.nodes import Origin
 from netlang.graph.text import condition_text, expression_text, shape_text
 from netlang.graph.traversal import rewrite, rewrite_condition
@@ -17,9 +17,12 @@ from netlang.schedule.program import (
     Guard,
     Kernel,
     Local,
+    Multiply,
+    Pack,
     Program,
     Search,
     Statement,
+    Step,
     Store,
 )
 
@@ -45,7 +48,7 @@ def source_text(text: str, origin: Origin) -> str:
 
 
 def _buffer(buffer: Buffer) -> str:
-    life = f" {buffer.first}..{buffer.last}" if buffer.kind == "temporary" else ""
+    life = f" {buffer.first}..{buffer.last}" if buffer.kind in ("temporary", "scratch") else ""
     slot = f" in {buffer.slot}" if buffer.slot not in ("", buffer.name) else ""
     return f"{buffer.kind} {buffer.name}{shape_text(buffer.shape)} {buffer.dtype}{life}{slot}"
 
@@ -77,6 +80,14 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
         elif isinstance(s, Guard):
             yield f"{margin}if {_condition(s.condition)}:"
             yield from _statements(s.body, margin + "    ")
+        elif isinstance(s, Pack):
+            lanes = f"lanes {s.lanes.key} by {s.lane.key}"
+            yield f"{margin}{s.target} = panels of {expression_text(s.source)}, {lanes}, {_steps(s.steps)}"
+        elif isinstance(s, Multiply):
+            rows = f"rows {_end('min', s.rows)} by {s.row.key}"
+            at = "" if s.first == ZERO else f" from {s.first.key}"
+            sign = f"{at} =" if s.start == ZERO else f"{at} (+)= [{s.start.key}]"
+            yield f"{margin}{s.target}{sign} {expression_text(s.left)}, {rows} * {s.right}, {_steps(s.steps)}"
         else:
             yield f"{margin}for {s.index} in {_end('max', s.starts)} .. {_end('min', s.stops)}:"
             yield from _statements(s.body, margin + "    ")
@@ -85,6 +96,10 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
 def _end(function: str, ends: tuple[Int, ...]) -> str:
     texts = [e.key for e in ends]
     return texts[0] if len(texts) == 1 else f"{function}({', '.join(texts)})"
+
+
+def _steps(steps: tuple[Step, ...]) -> str:
+    return "steps " + "; ".join(f"{_end('min', s.counts)} by {s.left.key}, {s.right.key}" for s in steps)
 
 
 def _named(e: Expr) -> Expr | None:

@@ -234,7 +234,7 @@ def test_temporaries_that_live_together_lie_apart(program: Program, batch: int, 
 
         places |= {name: start + at(*place) for name, place in region.places.items()}
         start += at(region.bytes, region.lines)
-    buffers = program.of_kind("temporary")
+    buffers = program.temporaries
     assert places.keys() == {b.name for b in buffers}
     ends = {b.name: b.elements.evaluate(sizes) * (8 if b.dtype == "int" else itemsize) for b in buffers}
     for name, size in ends.items():

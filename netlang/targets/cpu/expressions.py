@@ -170,6 +170,15 @@ class Expressions:
         self.memory.setdefault(slot, found.buffer)
         return f"{self.names.of('buffer', slot)}[{place}]"
 
+    def pointer(self, tensor: str, indices: tuple[Int, ...] = ()) -> str:
+        """`x`, or `offset(x, i*28)`: the address of an element of a tensor in memory, of its first by default."""
+        found = self.program.tensors[tensor]
+        slot = self.program.buffers[found.buffer].slot
+        self.memory.setdefault(slot, found.buffer)
+        place = self._place(found, indices) if indices else "0"
+        name = self.names.of("buffer", slot)
+        return name if place == "0" else f"offset({name}, {place})"
+
     def _place(self, tensor: Tensor, indices: tuple[Int, ...]) -> str:
         terms = []
         for value, stride in zip(indices, tensor.strides, strict=True):

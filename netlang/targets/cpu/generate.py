@@ -8,8 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netlang.graph.integer import Int, is_nonnegative
-from netlang.schedule.program import Assign, Combine, Extreme, Guard, Kernel, Loop, Program, Search, Statement, Store
+from netlang.graph.integer import ZERO, Int, is_nonnegative
+from netlang.schedule.program import (
+    Assign,
+    Combine,
+    Extreme,
+    Guard,
+    Kernel,
+    Loop,
+    Multiply,
+    Pack,
+    Program,
+    Search,
+    Statement,
+    Store,
+)
 from netlang.schedule.text import source_text
 from netlang.targets.cpu.expressions import SUM, Expressions, sizes_text
 from netlang.targets.cpu.names import Names, identifier
@@ -107,8 +120,28 @@ class _Function:
             self._extreme(s)
         elif isinstance(s, Search):
             self._search(s)
+        elif isinstance(s, Pack | Multiply):
+            self._product(s)
         else:
             self._store(s)
+
+    def _product(self, s: Pack | Multiply) -> None:
+        write = self.body
+        if isinstance(s, Pack):
+            values = [write.pointer(s.target), write.pointer(s.source.tensor, s.source.indices)]
+            values += [write.integer(s.lanes), write.integer(s.lane)]
+            moves = [step.right for step in s.steps]
+        else:
+            pitch = self.program.tensors[s.target].shape[1]
+            values = [write.pointer(s.target, (s.first, ZERO)), write.integer(pitch), write.integer(s.start)]
+            values.append(self._end("min", s.rows))
+            values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
+            values += [write.pointer(s.right), write.integer(s.lanes)]
+            moves = [step.left for step in s.steps]
+        for step, move in zip(s.steps, moves, strict=True):
+            values += [self._end("min", step.counts), write.integer(move)]
+        name = "pack" if isinstance(s, Pack) else "multiply"
+        write.emit(f"{name}_{len(s.steps)}({', '.join(values)})")
 
     def _header(self, line: str, body: Iterable[Statement]) -> None:
         self.body.emit(line)

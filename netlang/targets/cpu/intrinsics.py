@@ -15,6 +15,8 @@
     `a` if the condition holds, else `b`, both evaluated: no branch, so the loop around it vectorizes.
 `isnan(x)`
     Whether a float is NaN.
+`pack_n(...) multiply_n(...)`
+    Copies into panels and products of blocks with n summed loops; see `blocks`.
 `opaque(n)`
     The integer n, which the optimizer does not see through.
 `uniform(key, counter) normal(key, counter)`
@@ -170,6 +172,25 @@ def _random(name: str, real: str) -> Intrinsic:
     return Intrinsic(name, lambda key, counter: Typed(element, (types.int64, types.int64), emit))
 
 
+def _block(name: str, levels: int) -> Intrinsic:
+    """A function on blocks, defined in `blocks`: its pointers are all to the one type of element."""
+
+    def typed(*arguments: Any) -> Typed | None:
+        pointers = [a for a in arguments if isinstance(a, types.CPointer)]
+        if not pointers or any(p != pointers[0] for p in pointers) or pointers[0].dtype not in SUFFIX:
+            return None
+        symbol = f"nl_{name}_{levels}_{SUFFIX[pointers[0].dtype]}"
+        wanted = tuple(a if isinstance(a, types.CPointer) else types.int64 for a in arguments)
+
+        def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+            _call(builder, symbol, ir.VoidType(), values)
+            return context.get_dummy_value()
+
+        return Typed(types.none, wanted, emit)
+
+    return Intrinsic(f"{name}_{levels}", typed)
+
+
 def _offset(x: Any, n: Any) -> Typed | None:
     if not isinstance(x, types.CPointer):
         return None
@@ -198,6 +219,7 @@ INTRINSICS = {
         _llvm("pow", 2, "pow"),
         _llvm("max", 2, "maximum", "smax"),
         _llvm("min", 2, "minimum", "smin"),
+        *(_block(name, levels) for name in ("multiply", "pack") for levels in range(1, 7)),
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),

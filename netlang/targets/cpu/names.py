@@ -11,6 +11,7 @@ RESERVED = frozenset(
         *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "run", "range", "where"),
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
         *("isnan", "inf", "nan", "pi", "uniform", "normal"),
+        *(f"{name}_{levels}" for name in ("pack", "multiply") for levels in range(1, 7)),
     }
 )
 

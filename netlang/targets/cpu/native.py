@@ -24,7 +24,10 @@ from netlang.targets.cpu.cache import ObjectCache, key
 from netlang.targets.cpu.optimize import Loaded, Machine
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-COMPILER = ("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "optimize.py", "native.py")
+COMPILER = (
+    *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
+    *("native.py", "../../schedule/program.py"),
+)
 
 
 def compile_module(
@@ -81,11 +84,12 @@ class Unit:
 
     def optimized(self) -> Any:
         """The optimized LLVM module; the only place where Numba is imported."""
-        from netlang.targets.cpu import elementary
+        from netlang.targets.cpu import blocks, elementary
         from netlang.targets.cpu.lower import lower
 
         text = lower(self.source, self.entries, self.dtype)
-        return optimize.optimized([text, elementary.module()], [symbol(e) for e in self.entries], self.machine)
+        texts = [text, elementary.module(), *filter(None, [blocks.module(text, self.machine)])]
+        return optimize.optimized(texts, [symbol(e) for e in self.entries], self.machine)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,18 @@ class Machine:
         """The widest vector registers worth using, 0 where LLVM's own choice is best."""
         return 512 if "+avx512f" in self.features else 0
 
+    @property
+    def registers_bits(self) -> int:
+        """How wide the vector registers are."""
+        if "+avx512f" in self.features or self.cpu == "x86-64-v4":
+            return 512
+        return 256 if "+avx2" in self.features or self.cpu == "x86-64-v3" else 128
+
+    @property
+    def registers(self) -> int:
+        """How many vector registers there are."""
+        return 32 if self.registers_bits == 512 or not self.triple.startswith("x86_64") else 16
+
     def target(self) -> Any:
         """LLVM's target machine; position-independent, so that the object can be linked into a shared library too."""
         _initialize()

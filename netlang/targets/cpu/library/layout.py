@@ -90,7 +90,7 @@ def regions(program: Program, itemsize: int) -> tuple[Region, ...]:
     rounded up to a cache line, if the other lies a line further for each beginning below it.
     """
     units: dict[Int, dict[str, Buffer]] = {}
-    for buffer in program.of_kind("temporary"):
+    for buffer in program.temporaries:
         factor = math.gcd(*(c for _, c in buffer.elements.terms)) or 1
         unit = Int({m: c // factor for m, c in buffer.elements.terms})
         if unit.is_constant:

@@ -1,0 +1,181 @@
+"""Contractions by register tiles: every shape, layout and remainder against the reference, on several processors."""
+
+from __future__ import annotations
+
+import platform
+import re
+
+import numpy as np
+import pytest
+
+from netlang.graph.constructors import add, at_least_zero, const, mul, read, select
+from netlang.graph.expression import Apply
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Int, index, size
+from netlang.schedule import schedule
+from netlang.targets.cpu.program import build
+from netlang.targets.reference import evaluate
+from tests.passes.graphs import equation, given, graph, padded, param, total, values
+from tests.targets.test_generate import agree
+
+B, T = size("batch"), size("T")
+b, c, h, i, j, k, p, q, t = map(index, "bchijkpqt")
+
+
+def product(left: str, right: str, rows: int, lanes: int, deep: int) -> Graph:
+    """y[b, i] = sum(k) left * right, where the letters say the order of the indices in memory."""
+    extents: dict[str, Int | int] = {"b": B, "i": lanes, "k": deep, "j": rows}
+    places = {"b": b, "i": i, "k": k, "j": j}
+
+    def factor(name: str, letters: str) -> object:
+        return read(name, *(places[c] for c in letters))
+
+    nodes = [given("x", *(extents[c] for c in left)), param("W", *(extents[c] for c in right))]
+    first = "b" if "b" in left else "j"
+    body = total("sum", {"k": deep}, mul(factor("x", left), factor("W", right)))  # type: ignore[arg-type]
+    y = equation("y", {first: extents[first], "i": lanes}, body)
+    return graph(*nodes, y)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 14, 61, 130])
+@pytest.mark.parametrize("right", ["ik", "ki"])
+def test_rows_of_the_batch(batch: int, right: str) -> None:
+    source = agree(product("bk", right, 0, 75, 33), ["y"], sizes={"batch": batch})
+    assert "multiply_1(" in source
+
+
+@pytest.mark.parametrize(("rows", "lanes", "deep"), [(28, 32, 64), (29, 31, 40), (50, 97, 17), (200, 33, 64)])
+@pytest.mark.parametrize("left", ["jk", "kj"])
+@pytest.mark.parametrize("right", ["ik", "ki"])
+def test_constant_extents(rows: int, lanes: int, deep: int, left: str, right: str) -> None:
+    assert "multiply_1(" in agree(product(left, right, rows, lanes, deep), ["y"])
+
+
+@pytest.mark.parametrize("batch", [1, 15, 16, 33])
+def test_lanes_of_the_batch(batch: int) -> None:
+    """Few outputs, many terms: the batch fills the lanes where it is large enough."""
+    source = agree(product("bk", "ik", 0, 10, 900), ["y"], sizes={"batch": batch})
+    assert "multiply_1(" in source
+
+
+def test_many_steps_are_taken_in_chunks() -> None:
+    body = total("sum", {"b": B, "t": 3}, mul(read("d", b, t, i), read("x", b, t, k)))
+    test = graph(given("d", B, 3, 20), given("x", B, 3, 40), equation("g", {"i": 20, "k": 40}, body))
+    for batch in (1, 170, 171, 400):
+        assert "for chunk in" in agree(test, ["g"], sizes={"batch": batch})
+
+
+def test_a_guarded_step_starts_later() -> None:
+    inside = select(at_least_zero(t - 1), mul(read("d", b, t, i), read("x", b, t - 1, k)), const(0))
+    body = total("sum", {"b": B, "t": 9}, inside)
+    test = graph(given("d", B, 9, 20), given("x", B, 9, 40), equation("g", {"i": 20, "k": 40}, body))
+    source = agree(test, ["g"], sizes={"batch": 130})
+    assert re.search(r"multiply_2\(.*, 8, 40\)", source) or re.search(r"multiply_2\(.*, 8, 20\)", source)
+
+
+def test_batched_products_with_what_follows_on_them() -> None:
+    """As in attention: several products, side by side in memory, then a function of each element."""
+    scores = total("sum", {"k": 24}, mul(read("q", b, t, h, k), read("r", b, i, h, k)))
+    test = graph(
+        given("q", B, 40, 3, 24),
+        given("r", B, 40, 3, 24),
+        equation("s", {"b": B, "h": 3, "t": 40, "i": 40}, scores),
+        equation("e", {"b": B, "h": 3, "t": 40, "i": 40}, Apply("exp", (mul(const(0.1), read("s", b, h, t, i)),))),
+    )
+    source = agree(test, ["e"])
+    assert "multiply_1(" in source
+    assert source.count("def ") == 2  # one kernel and the entry
+
+
+def test_places_of_two_indices_are_taken_apart_where_they_do_not_move_as_one() -> None:
+    body = total("sum", {"k": 40}, mul(read("x", b, t, k), read("W", i, k)))
+    turned = add(read("s", b, t, i), read("c", t, b, i))
+    test = graph(
+        given("x", B, 5, 40),
+        param("W", 48, 40),
+        given("c", 5, B, 48),
+        equation("s", {"b": B, "t": 5, "i": 48}, body),
+        equation("y", {"b": B, "t": 5, "i": 48}, turned),
+    )
+    assert " // 5" in agree(test, ["y"], sizes={"batch": 50})
+
+
+def convolution(stride: int, pad: int, dilation: int, n: int = 12) -> tuple[Graph, int]:
+    """y = W * x for 20 filters of 3 x 3 on 6 channels, and its gradient by W where dy is given."""
+    size_ = (n + 2 * pad - 2 * dilation - 1) // stride + 1
+    places = (b, c, i * stride + p * dilation - pad, j * stride + q * dilation - pad)
+    extents = {"b": B, "c": 6, "i": size_, "j": size_, "p": 3, "q": 3}
+    inside = padded("x", [B, 6, n, n], *places, extents=extents)
+    forward = total("sum", {"c": 6, "p": 3, "q": 3}, mul(read("W", k, c, p, q), inside))
+    backward = total("sum", {"b": B, "i": size_, "j": size_}, mul(read("dy", b, k, i, j), inside))
+    nodes = [
+        given("x", B, 6, n, n),
+        param("W", 20, 6, 3, 3),
+        given("dy", B, 20, size_, size_),
+        equation("y", {"b": B, "k": 20, "i": size_, "j": size_}, forward),
+        equation("dW", {"k": 20, "c": 6, "p": 3, "q": 3}, backward),
+    ]
+    return graph(*nodes), size_
+
+
+@pytest.mark.parametrize(("stride", "pad", "dilation"), [(1, 0, 1), (1, 1, 1), (2, 1, 1), (3, 2, 1), (1, 2, 2)])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_convolutions_read_a_padded_image(stride: int, pad: int, dilation: int, batch: int) -> None:
+    test, _ = convolution(stride, pad, dilation)
+    source = agree(test, ["y", "dW"], sizes={"batch": batch})
+    assert source.count("multiply_") == 2
+    assert source.count("def x_padded(") == (pad > 0)  # one for both
+
+
+def test_the_gradient_by_the_image_of_a_convolution() -> None:
+    places = (b, k, i - p + 1, j - q + 1)
+    extents = {"b": B, "k": 20, "i": 12, "j": 12, "p": 3, "q": 3}
+    inside = padded("dy", [B, 20, 12, 12], *places, extents=extents)
+    body = total("sum", {"k": 20, "p": 3, "q": 3}, mul(inside, read("W", k, c, p, q)))
+    dx = equation("dx", {"b": B, "c": 40, "i": 12, "j": 12}, body)
+    assert "multiply_3(" in agree(graph(given("dy", B, 20, 12, 12), param("W", 20, 40, 3, 3), dx), ["dx"])
+
+
+def test_a_factor_that_is_an_expression_is_computed_before() -> None:
+    """And what depends on no summed index comes after the sum, a number as well."""
+    first = select(at_least_zero(t - 1), read("h", b, t - 1, k), read("h0", b, k))
+    body = total("sum", {"k": 40}, mul(const(0.5), read("g", i), read("U", i, k), read("r", b, t, k), first))
+    test = graph(
+        given("h", B, 7, 40),
+        given("h0", B, 40),
+        given("r", B, 7, 40),
+        given("g", 48),
+        param("U", 48, 40),
+        equation("y", {"b": B, "t": 7, "i": 48}, body),
+    )
+    assert "multiply_1(" in agree(test, ["y"], sizes={"batch": 9})
+
+
+def test_run_time_sizes_in_places() -> None:
+    body = total("sum", {"k": 40}, mul(read("x", b, t, k), read("W", i, k)))
+    test = graph(given("x", B, T, 40), param("W", 48, 40), equation("y", {"b": B, "t": T, "i": 48}, body))
+    for sizes in ({"batch": 1, "T": 1}, {"batch": 3, "T": 50}, {"batch": 50, "T": 2}):
+        assert "multiply_1(" in agree(test, ["y"], sizes=sizes)
+
+
+def test_what_is_not_finite_stays_where_it_is() -> None:
+    test = product("bk", "ik", 0, 75, 33)
+    arrays = {name: value.astype(np.float32) for name, value in values(test, {"batch": 9}).items()}
+    arrays["x"][4, 7] = np.nan
+    program = build(schedule(test, ["y"]))
+    y = program.run(arrays, {"batch": 9})["y"]
+    assert np.isnan(y[4]).all()
+    assert np.isfinite(np.delete(y, 4, 0)).all()
+
+
+@pytest.mark.parametrize("cpu", ["generic", "x86-64", "x86-64-v3"])
+def test_processors_with_fewer_registers(cpu: str) -> None:
+    if cpu != "generic" and platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("another architecture")
+    test = product("bk", "ik", 0, 75, 33)
+    arrays = values(test, {"batch": 40})
+    wanted = evaluate(test, arrays, {"batch": 40}, only=["y"])["y"]
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-4)):
+        program = build(schedule(test, ["y"]), dtype, cpu=cpu)
+        got = program.run({n: a.astype(dtype) for n, a in arrays.items()}, {"batch": 40})["y"]
+        np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
