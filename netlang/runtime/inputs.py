@@ -82,8 +82,9 @@ def checked(
 
 def sizes_of(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
     """The run-time sizes, the batch among them, that arrays known to fit a lifted graph's inputs say."""
-    sizes: dict[str, int] = {BATCH: len(array) for array in arrays.values()}
+    sizes: dict[str, int] = {}
     for name, array in arrays.items():
+        sizes[BATCH] = len(array)
         if name in graph.nodes:
             matches(graph[name].shape, array.shape, sizes)
     return sizes

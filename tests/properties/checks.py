@@ -82,7 +82,7 @@ class Compiled:
         nodes = [self.graph[name] for name in program.program.keys]
         keys = {n.name: derive_key(SEED, STEP, n.stream) for n in nodes if isinstance(n, Random)}
         inputs = {n.name: given[n.name] for n in self.graph if _is_given(n)}
-        sizes = sizes_of(self.graph, inputs) if inputs else {BATCH: batch}
+        sizes = {BATCH: batch, **sizes_of(self.graph, inputs)}
         return self.named({k: v.copy() for k, v in program.run(given, sizes, keys).items()})
 
     def part(self, arrays: Mapping[str, Array], rows: Array) -> Values:
