@@ -280,7 +280,7 @@ def _cost(t: Tiling, group: Group) -> float:
     if t.is_hoisted(group):
         copied /= TYPICAL
     last = group.indices[-1] if group.indices else ""
-    stored = rows * lanes * (0.3 if last in t.lanes.names or not t.lanes.names else 1.5)
+    stored = rows * lanes * (0.3 if last in t.lanes.names or not t.lanes.names else 4.0)
     run = min(16, *map(guess, t.steps[-1].counts)) if abs(guess(t.steps[-1].left)) == 1 else 1
     far = rows * turns / run / 2 if guess(t.rows.step) > 16 else 0.0  # cache lines of the left factor
     return around * (tiles * panels * (turns + 8) + far + stored + 40) + packs * (copied + 40)
