@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from netlang.diagnostics import InternalError, fail
-from netlang.graph.nodes import Input, Node, Param, Scope, State
+from netlang.graph.nodes import Input, Node, Param, Scope, State, is_batched
 from netlang.graph.recurrence import Component, components, flattened
 from netlang.graph.sizes import Requirement
 
@@ -169,3 +169,8 @@ class Graph:
     @property
     def states(self) -> tuple[State, ...]:
         return tuple(n for n in self if isinstance(n, State))
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The states of a lifted graph of which each example of a batch has its own."""
+        return tuple(s.name for s in self.states if is_batched(s))

@@ -7,6 +7,7 @@ from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -46,7 +47,11 @@ class Compiled:
     graph: Graph
     roots: Mapping[str, str]
     program: CpuProgram
-    carried: tuple[str, ...]  # states of which each example of the batch has its own
+
+    @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """The states of which each example of the batch has its own."""
+        return self.graph.carried
 
 
 class Net:
@@ -355,8 +360,7 @@ class Net:
         return self._compiled[use]
 
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
-        carried = tuple(s.name for s in graph.states if is_batched(s))
-        return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype), carried)
+        return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype))
 
     def _run(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], bool]:
         """The value of each root by its node, and whether the inputs are a single example."""

@@ -63,14 +63,13 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
     prologue, step = parts.prologue, parts.step
     before = build(schedule(prologue, prologue.outputs.values()), net.dtype)
     program = build(schedule(step, step.outputs.values(), step.updates), net.dtype)
-    carried = tuple(s.name for s in prologue.states if is_batched(s))
     read = {b.name for p in (before, program) for b in p.program.of_kind("input")}
     whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
     length = size(parts.size)
     axes = {n.name: n.shape.index(length) for n in whole if length in n.shape}
     return Streaming(
         parts,
-        Compiled(prologue, prologue.outputs, before, carried),
+        Compiled(prologue, prologue.outputs, before),
         program,
         {n.name: n for n in whole if n.per_example and length not in n.shape},
         {n.name: replace(n, shape=without(n.shape, axes[n.name])) for n in whole if n.name in axes},

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
-from netlang.graph.nodes import BATCH, Input, is_batched
+from netlang.graph.nodes import BATCH, Input
 from netlang.runtime.data import Dataset, Shape
 from netlang.runtime.inputs import sizes_of
 from netlang.runtime.measuring import measure
@@ -171,7 +171,7 @@ def read(
     if texts is None:
         return bind(net, open_data(data, columns=columns, folder=folder), targets=targets)
     if recipe is not None and recipe.stride is not None:
-        carried = [s.name for s in net.model.totals.batches.states if is_batched(s)]
+        carried = net.model.totals.batches.carried
         if carried:
             fail(
                 "carried-shuffled",
@@ -235,7 +235,7 @@ class _Run:
         self.training = net.normalization.apply(training)
         self.examples = training.examples
         self.held = held
-        carried = [s.name for s in net.model.step_graph.states if is_batched(s)]
+        carried = net.model.step_graph.carried
         self.minibatches = Minibatches(plan.batch, net.seed, plan.shuffle, bool(carried) and training.ordered)
         if carried and plan.shuffle and not training.ordered:
             fail(
