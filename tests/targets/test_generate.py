@@ -346,7 +346,7 @@ def test_an_array_that_does_not_fit_is_refused() -> None:
             compiled.run({"x": wrong}, {"batch": 3})
     with pytest.raises(InternalError, match="no array for the input `x`"):
         compiled.run({}, {"batch": 3})
-    with pytest.raises(InternalError, match="no run-time size 'batch'"):
+    with pytest.raises(InternalError, match="no run-time size `batch`"):
         compiled.run({"x": x}, {})
 
 
@@ -359,6 +359,44 @@ def test_runs_reuse_what_is_bound_and_take_new_sizes() -> None:
         compiled.run({"x": x, "y": out}, {"batch": n})
         np.testing.assert_array_equal(out, x[:, ::-1])
         np.testing.assert_array_equal(compiled.run({"x": x}, {"batch": n})["y"], x[:, ::-1])
+
+
+def test_runs_of_all_sizes_share_an_arena() -> None:
+    """What is bound stays right when a larger run, or one on other arrays, comes between."""
+    sums = equation("s", {"b": B, "i": 3}, total("sum", {"j": 3}, mul(read("x", b, j), read("w", i, j))))
+    test = graph(
+        given("x", B, 3), param("w", 3, 3), sums, equation("y", {"b": B}, total("max", {"i": 3}, read("s", b, i)))
+    )
+    compiled = build(schedule(test, ["y", "s"]))
+    rng = np.random.default_rng(0)
+    w, other = rng.standard_normal((2, 3, 3)).astype(np.float32)
+    bindings = {n: compiled.bind({"w": w}, {"batch": n}, ["x"]) for n in (1, 4, 9)}
+    for n in rng.choice([1, 4, 9], 40):
+        x = rng.standard_normal((n, 3)).astype(np.float32)
+        x.flags.writeable = bool(rng.integers(2))
+        if rng.integers(2):
+            compiled.run({"w": other, "x": x}, {"batch": int(n)})
+            large = int(rng.integers(1, 3000))
+            compiled.run({"w": other, "x": np.ones((large, 3), np.float32)}, {"batch": large})
+        found = bindings[n].run([x])
+        np.testing.assert_allclose(found["s"], x @ w.T, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(found["y"], found["s"].max(1))
+
+
+def test_outputs_are_new_unless_they_are_given() -> None:
+    read_x = read("x", b, i)
+    outputs = (equation(n, {"b": B, "i": 2}, mul(const(k), read_x)) for k, n in enumerate("yz", 2))
+    compiled = build(schedule(graph(given("x", B, 2), *outputs), ["y", "z"]))
+    x = np.ones((3, 2), np.float32)
+    kept: list[np.ndarray] = []
+    for given_outputs in ("y", "z", "", "yz", "z", "y", ""):
+        own = {name: np.empty((3, 2), np.float32) for name in given_outputs}
+        found = compiled.run({"x": x, **own}, {"batch": 3})
+        for factor, name in enumerate("yz", 2):
+            assert (found[name] is own.get(name)) == (name in own)
+            np.testing.assert_array_equal(found[name], factor * x)
+        kept += found.values()
+    assert len({a.ctypes.data for a in kept}) == len(kept)
 
 
 # --- random graphs -------------------------------------------------------------------------------------------------

@@ -1,25 +1,27 @@
-"""A Program ready to run: compiled, its arrays bound by address, its temporaries in one arena that is used again."""
+"""A Program ready to run: compiled, its arrays bound by address, its temporaries in one arena for all runs."""
 
 from __future__ import annotations
 
+import ctypes
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import InternalError
 from netlang.schedule.memory import ALIGNMENT, plan
-from netlang.schedule.program import Buffer, Program
+from netlang.schedule.program import Program
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, address_slots, generate, number_slots
 from netlang.targets.cpu.native import NativeModule, compile_module
 
 Array = npt.NDArray[Any]
 _NO_KEYS: Mapping[str, int] = MappingProxyType({})
+
+MOST_BINDINGS = 16  # that `run` remembers, for as many run-time sizes
 
 
 def build(
@@ -35,17 +37,18 @@ class CpuProgram:
     """Runs a program on arrays of the caller.
 
     Reals are arrays of `dtype`, ints of int64; all are C-contiguous and of the shape that the program says. One run at
-    a time: others wait. Runs with the sizes and arrays of the run before allocate nothing.
+    a time: others wait. All runs have their temporaries in one arena, as large as the largest so far needs.
     """
 
     def __init__(self, program: Program, dtype: np.dtype[Any], source: str, module: NativeModule) -> None:
         self.program, self.dtype, self.source, self.module = program, dtype, source, module
-        self._slots = {name: k for k, name in enumerate(address_slots(program))}
-        self._numbers = {name: k for k, name in enumerate(number_slots(program))}
-        self._external = program.of_kind("input", "param", "state", "output")
-        self._entry = module.entry(ENTRY)
-        self._lock = threading.Lock()
-        self._bindings: dict[tuple[int, ...], _Binding] = {}
+        self.slots = {name: k for k, name in enumerate(address_slots(program))}
+        self.numbers = {name: k for k, name in enumerate(number_slots(program))}
+        self.entry = module.entry(ENTRY)
+        self.lock = threading.RLock()
+        self.start = 0  # the address from which the arena is used
+        self._arena = np.empty(0, np.uint8)
+        self._bindings: dict[tuple[int, ...], Binding] = {}
 
     def run(
         self, arrays: Mapping[str, Array], sizes: Mapping[str, int], keys: Mapping[str, int] = _NO_KEYS
@@ -57,83 +60,144 @@ class CpuProgram:
         the key of each random node. Raises `InternalError` where an array is missing or has a wrong dtype, layout or
         shape: callers check what users give.
         """
-        with self._lock:
-            binding = self._binding(sizes)
-            held = binding.held
-            given: dict[str, Array] = {}
-            for buffer in self._external:
-                array = arrays.get(buffer.name)
-                if array is None:
-                    array = self._new(buffer, binding)
-                elif held.get(buffer.name) is not array:
-                    self._check(buffer, array, binding)
-                given[buffer.name] = array
-                if held.get(buffer.name) is not array:
-                    held[buffer.name] = array
-                    binding.memory[self._slots[buffer.name]] = array.ctypes.data
-            for name in self.program.keys:
-                if name not in keys:
-                    raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
-                binding.numbers[self._numbers[name]] = keys[name]
-            binding.call()
-            return {root: given[t.buffer].reshape(binding.shapes[root]) for root, t in self.program.outputs.items()}
+        values = tuple([sizes.get(name, 0) for name in self.program.sizes])
+        with self.lock:
+            binding = self._bindings.get(values)
+            if binding is None:
+                if len(self._bindings) >= MOST_BINDINGS:
+                    del self._bindings[next(iter(self._bindings))]
+                binding = self._bindings[values] = Binding(self, sizes)
+            binding.hold(arrays)
+            return binding.run((), keys)
+
+    def bind(self, arrays: Mapping[str, Array], sizes: Mapping[str, int], given: Sequence[str]) -> Binding:
+        """Runs of these sizes on these arrays, but for those that `given` names, which come with each run.
+
+        Raises `InternalError` as `run` does.
+        """
+        binding = Binding(self, sizes, given)
+        binding.hold(arrays)
+        return binding
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """The bytes of the arena that holds all temporaries, for these run-time sizes."""
         return plan(self.program, sizes, self.dtype.itemsize).bytes
 
-    def _binding(self, sizes: Mapping[str, int]) -> _Binding:
-        try:
-            values = tuple(sizes[name] for name in self.program.sizes)
-        except KeyError as missing:
-            raise InternalError("CpuProgram.run", f"no run-time size {missing}") from None
-        binding = self._bindings.get(values)
-        if binding is None:
-            if len(self._bindings) >= 4:  # the last, smaller batch of an epoch stays; a stream of sizes does not
-                del self._bindings[next(iter(self._bindings))]
-            binding = self._bindings[values] = self._bind(dict(zip(self.program.sizes, values, strict=True)))
-        return binding
+    def reserve(self, count: int) -> int:
+        """Make room for so many bytes in the arena; returns where it starts."""
+        if len(self._arena) < count + ALIGNMENT:
+            self._arena = np.empty(count + ALIGNMENT, np.uint8)
+            self.start = -(-address(self._arena) // ALIGNMENT) * ALIGNMENT
+        return self.start
 
-    def _bind(self, sizes: dict[str, int]) -> _Binding:
-        placed = plan(self.program, sizes, self.dtype.itemsize)
-        arena = np.empty(placed.bytes + ALIGNMENT, np.uint8)
-        start = -(-arena.ctypes.data // ALIGNMENT) * ALIGNMENT
-        memory = np.zeros(max(1, len(self._slots)), np.int64)
-        for name, offset in placed.offsets.items():
-            memory[self._slots[name]] = start + offset
-        numbers = np.zeros(max(1, len(self._numbers)), np.int64)
-        for name, value in sizes.items():
-            numbers[self._numbers[name]] = value
-        shapes = {b.name: tuple(e.evaluate(sizes) for e in b.shape) for b in self._external}
-        for root, tensor in self.program.outputs.items():
-            shapes.setdefault(root, tuple(e.evaluate(sizes) for e in tensor.shape))
-        return _Binding(memory, numbers, arena, shapes, self._entry.bind(memory, numbers))
 
-    def _element(self, buffer: Buffer) -> np.dtype[Any]:
-        return np.dtype(np.int64) if buffer.dtype == "int" else self.dtype
+class External(NamedTuple):
+    """What the caller owns, at given run-time sizes."""
 
-    def _new(self, buffer: Buffer, binding: _Binding) -> Array:
-        if buffer.kind != "output":
-            raise InternalError("CpuProgram.run", f"no array for the {buffer.kind} `{buffer.name}`")
-        return np.empty(binding.shapes[buffer.name], self._element(buffer))
+    name: str
+    slot: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    kind: str
 
-    def _check(self, buffer: Buffer, array: Array, binding: _Binding) -> None:
-        wanted = binding.shapes[buffer.name], self._element(buffer)
-        if (array.shape, array.dtype) != wanted or not array.flags.c_contiguous:
-            layout = "" if array.flags.c_contiguous else ", not contiguous"
-            raise InternalError(
-                "CpuProgram.run",
-                f"`{buffer.name}` is {array.dtype}{list(array.shape)}{layout}; it must be {wanted[1]}{list(wanted[0])}",
+
+class Binding:
+    """Runs of a program at given run-time sizes, on arrays that it holds and on some that come with each run.
+
+    A run costs well under two microseconds besides its kernels: the addresses of arrays that it holds are known.
+    """
+
+    def __init__(self, program: CpuProgram, sizes: Mapping[str, int], given: Sequence[str] = ()) -> None:
+        wanted, itemsize = program.program, program.dtype.itemsize
+        if missing := [name for name in wanted.sizes if name not in sizes]:
+            raise InternalError("CpuProgram.run", f"no run-time size `{missing[0]}`")
+        self._program, self._lock = program, program.lock
+        placed = plan(wanted, sizes, itemsize)
+        self._bytes, self._start = placed.bytes, -1  # where the arena was when the table was written
+        self._temporaries = [program.slots[name] for name in placed.offsets]
+        self._offsets = np.array([*placed.offsets.values()], np.int64)
+        self.memory = np.zeros(max(1, len(program.slots)), np.int64)
+        self.numbers = np.zeros(max(1, len(program.numbers)), np.int64)
+        for name in wanted.sizes:
+            self.numbers[program.numbers[name]] = sizes[name]
+        self.call = program.entry.bind(self.memory, self.numbers)
+        self._keys = [(name, program.numbers[name]) for name in wanted.keys]
+        externals = {
+            b.name: External(
+                b.name,
+                program.slots[b.name],
+                tuple(e.evaluate(sizes) for e in b.shape),
+                np.dtype(np.int64) if b.dtype == "int" else program.dtype,
+                b.kind,
             )
+            for b in wanted.of_kind("input", "param", "state", "output")
+        }
+        self._given = [(name, externals.pop(name).slot) for name in given]
+        self._externals = list(externals.values())
+        self._held: dict[str, Array] = {}
+        self._roots = [
+            (root, tensor.buffer, tuple(e.evaluate(sizes) for e in tensor.shape))
+            for root, tensor in wanted.outputs.items()
+        ]
+
+    def hold(self, arrays: Mapping[str, Array]) -> None:
+        """Run on these from now on; outputs that are not among them are made by each run."""
+        held = self._held
+        self._made: list[External] = []
+        for external in self._externals:
+            array = arrays.get(external.name)
+            if array is None:
+                if external.kind != "output":
+                    raise InternalError("CpuProgram.run", f"no array for the {external.kind} `{external.name}`")
+                self._made.append(external)
+            elif held.get(external.name) is not array:
+                _check(external, array)
+                self.memory[external.slot] = address(array)
+                held[external.name] = array
+
+    def run(self, given: Iterable[Array] = (), keys: Mapping[str, int] = _NO_KEYS) -> dict[str, Array]:
+        """Run once, on arrays that are known to fit; returns the array of each root, by the root's name."""
+        memory = self.memory
+        now: dict[str, Array] = {}
+        with self._lock:
+            if self._start != self._program.start:
+                self._place_temporaries()
+            for (name, slot), array in zip(self._given, given, strict=True):
+                memory[slot] = address(array)
+                now[name] = array
+            for name, slot, shape, dtype, _ in self._made:
+                now[name] = array = np.empty(shape, dtype)
+                memory[slot] = address(array)
+            for name, slot in self._keys:
+                if name not in keys:
+                    raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
+                self.numbers[slot] = keys[name]
+            self.call()
+        found: dict[str, Array] = {}
+        for root, buffer, shape in self._roots:
+            array = now[buffer] if buffer in now else self._held[buffer]
+            found[root] = array if array.shape == shape else array.reshape(shape)
+        return found
+
+    def _place_temporaries(self) -> None:
+        """Write the addresses of the temporaries, in an arena that may have been exchanged for a larger one."""
+        self._start = self._program.reserve(self._bytes)
+        self.memory[self._temporaries] = self._start + self._offsets
 
 
-@dataclass(frozen=True, eq=False)
-class _Binding:
-    """Tables, arena and shapes for given sizes; `held` keeps the arrays whose addresses are in the table."""
+def address(array: Array) -> int:
+    """Where an array is: through its buffer, which takes a fifth of the time of `array.ctypes`, if it is writable."""
+    try:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # stubs lack the buffer
+    except (TypeError, ValueError):
+        return array.ctypes.data
 
-    memory: Array
-    numbers: Array
-    arena: Array
-    shapes: Mapping[str, tuple[int, ...]]
-    call: Callable[[], None]
-    held: dict[str, Array] = field(default_factory=dict)
+
+def _check(external: External, array: Array) -> None:
+    if (array.shape, array.dtype) != external[2:4] or not array.flags.c_contiguous:
+        layout = "" if array.flags.c_contiguous else ", not contiguous"
+        raise InternalError(
+            "CpuProgram.run",
+            f"`{external.name}` is {array.dtype}{list(array.shape)}{layout}; "
+            f"it must be {external.dtype}{list(external.shape)}",
+        )
