@@ -51,7 +51,7 @@ def add_copies(
         node = nodes[name]
         while base in nodes:
             base += ".copy"
-        nodes[base] = _copy(base, name, node.shape, node.dtype, node.origin)
+        nodes[base] = copied(base, name, node.shape, node.dtype, node.origin)
         return base
 
     results: dict[str, str] = {}
@@ -129,12 +129,12 @@ def update_in_place(
             made = buffers[value]
             name = f"{target}.next" if f"{target}.next" not in tensors else f"{target}.next.copy"
             origin = next(m.origin for m in groups[k].members if m.name == value)
-            equation = _copy(name, value, made.shape, made.dtype, origin)
+            equation = copied(name, value, made.shape, made.dtype, origin)
             tensors[name] = Tensor(name, name, target, made.shape, made.dtype)
             groups.append(Group(equation.indices, made.shape, [equation]))
 
 
-def _copy(name: str, source: str, shape: tuple[Int, ...], dtype: str, origin: Origin) -> Equation:
+def copied(name: str, source: str, shape: tuple[Int, ...], dtype: str, origin: Origin) -> Equation:
     """The equation `name[i0, ...] = source[i0, ...]`."""
     indices = tuple(f"i{k}" for k in range(len(shape)))
     places = tuple(map(index, indices))

@@ -24,6 +24,7 @@ CHUNK = 512  # of about so many turns
 ROWS, SCRATCH = 112, 2**16  # at most so many rows in a block, and elements in its scratch matrix
 TILE = 14  # rows of a register tile on most machines
 FEW_ROWS, FEW_LANES = 4, 16  # with fewer at run time, plain loops are faster
+UNSURE = 2  # how much better than others a tiling must be where that depends on run-time sizes
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,9 @@ def tiling(group: Group, tensors: Mapping[str, Tensor]) -> Tiling | None:
     candidates: list[Tiling] = []
     for (one, its), (other, others) in (both, both[::-1]):
         candidates += _tilings(group, one, its, other, others, batch, summed, tensors)
-    best = min(candidates, key=lambda t: t.cost, default=None)
-    if best is None:
-        return None
     plain = math.prod(map(guess, [e for _, e in group.ranges] + [e for _, e in reduction.ranges])) / 6
-    return best if best.cost < plain else None
+    good = [t for t in candidates if t.cost < plain]
+    return min(good, key=lambda t: t.cost * (1 if t.enough == TRUE else UNSURE), default=None)
 
 
 def _is_memory(tensor: Tensor) -> bool:

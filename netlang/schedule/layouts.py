@@ -1,0 +1,171 @@
+"""The order of a tensor's dimensions in memory: images inside a program have their channels last.
+
+An equation that only the program itself reads may keep its dimensions in any order, if all that read it follow. A
+dimension is *spatial* where windows that overlap are taken of it (`x[m, i + p]`), or where it goes through an equation
+together with one that is. The dimension before the spatial ones that no window is taken of, the channels, becomes the
+last: sums over windows then have neighbours in memory for the lanes of vectors, and what follows on them long loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from netlang.graph.expression import Expr, Read, Reduce
+from netlang.graph.graph import Graph
+from netlang.graph.integer import Atom, Fetch, Floor, Int, Modulo, integer
+from netlang.graph.nodes import Equation, Node, View
+from netlang.graph.recurrence import Loop
+from netlang.graph.traversal import fresh, rewrite, tensor_reads
+from netlang.schedule.buffers import copied
+from netlang.schedule.order import LANES
+from netlang.schedule.tiles import guess
+
+Dimension = tuple[str, int]
+Order = tuple[int, ...]
+
+
+def with_layouts(graph: Graph, fixed: Iterable[str]) -> Graph:
+    """The graph with the dimensions of equations in the order of memory; those of `fixed` nodes and of loops stay."""
+    kept = {*fixed, *(n.name for part in graph.components if isinstance(part, Loop) for n in part.nodes)}
+    spatial = _Spatial.of(graph)
+    orders: dict[str, Order] = {}
+    for node in graph:
+        if isinstance(node, Equation) and node.name not in kept:
+            order = _channels_last(node, spatial)
+            if order is not None:
+                orders[node.name] = order
+    return _reordered(graph, orders) if orders else graph
+
+
+def _channels_last(node: Node, spatial: _Spatial) -> Order | None:
+    """The dimensions with the channels after the spatial ones, where there are enough of them for vectors."""
+    across = [spatial.holds((node.name, k)) for k in range(len(node.shape))]
+    if True not in across:
+        return None
+    last = max(k for k, is_across in enumerate(across) if is_across)
+    plain = [k for k in range(last) if not across[k] and node.shape[k].is_constant]
+    if not plain or node.shape[plain[-1]].constant < LANES:
+        return None
+    channels = plain[-1]
+    return (*(k for k in range(len(node.shape)) if k != channels), channels)
+
+
+# --- which dimensions are spatial ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Spatial:
+    """Classes of dimensions that go together, each with its first one; `windows` are those with overlapping windows."""
+
+    first: dict[Dimension, Dimension] = field(default_factory=dict)
+    windows: set[Dimension] = field(default_factory=set)
+
+    @staticmethod
+    def of(graph: Graph) -> _Spatial:
+        found = _Spatial()
+        for node in graph:
+            if isinstance(node, Equation):
+                found._visit(node)
+        found.windows = {found._root(d) for d in found.windows}
+        return found
+
+    def holds(self, dimension: Dimension) -> bool:
+        return self._root(dimension) in self.windows
+
+    def _visit(self, node: Equation) -> None:
+        extents = node.extents | dict(node.body.ranges if isinstance(node.body, Reduce) else ())
+        sizes = {name: guess(extent) for name, extent in extents.items()}
+        for tensor, places in dict.fromkeys(tensor_reads(node.body)):
+            for k, place in enumerate(places):
+                names = sorted(place.indices(), key=lambda n: -sizes[n])
+                if not names or any(place.fetches()):
+                    continue
+                if overlaps(place, sizes):
+                    self.windows.add((tensor, k))
+                # of `i + p` the longer is the place, the other runs through the window
+                if names[0] in node.extents and (len(names) == 1 or sizes[names[0]] > sizes[names[1]]):
+                    self._join((node.name, node.indices.index(names[0])), (tensor, k))
+
+    def _root(self, dimension: Dimension) -> Dimension:
+        while (above := self.first.get(dimension, dimension)) != dimension:
+            self.first[dimension] = self.first.get(above, above)
+            dimension = above
+        return dimension
+
+    def _join(self, one: Dimension, other: Dimension) -> None:
+        self.first[self._root(one)] = self._root(other)
+
+
+def overlaps(place: Int, sizes: Mapping[str, int]) -> bool:
+    """Whether different indices come to the same place: `i + p`, not `4*i + p` for p < 4."""
+    spans: list[tuple[int, int]] = []
+    for monomial, c in place.terms:
+        if not monomial:
+            continue
+        (atom, *others) = monomial
+        if isinstance(atom, Floor | Modulo) and overlaps(atom.value, sizes):
+            return True
+        if not others and (span := _span(atom, sizes)) is not None:
+            spans.append((abs(c), abs(c) * span))
+    spans.sort()
+    below = 0
+    for c, span in spans:
+        if below >= c:
+            return True
+        below += span
+    return False
+
+
+def _span(atom: Atom, sizes: Mapping[str, int]) -> int | None:
+    """How far an atom moves when its indices run, where that is known."""
+    value = Int({(atom,): 1})
+    ends = value.bounds({name: integer(n) for name, n in sizes.items()})
+    return guess(ends[1] - ends[0]) if ends is not None and value.indices() else None
+
+
+# --- dimensions in another order -----------------------------------------------------------------------------------
+
+
+def _reordered(graph: Graph, orders: Mapping[str, Order]) -> Graph:
+    """The graph with the dimensions of nodes in other orders; what views are of is copied back."""
+    taken = set(graph.nodes)
+    copies: dict[str, str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, View) and node.operand in orders:
+            if node.operand not in copies:
+                source = graph[node.operand]
+                name = copies[node.operand] = fresh(f"{node.operand}.in_order", taken)
+                taken.add(name)
+                nodes.append(_follow(copied(name, source.name, source.shape, source.dtype, source.origin), orders))
+            nodes.append(replace(node, operand=copies[node.operand]))
+        elif isinstance(node, Equation):
+            nodes.append(_follow(node, orders))
+        else:
+            nodes.append(node)
+    return graph.evolve(nodes)
+
+
+def _follow(node: Equation, orders: Mapping[str, Order]) -> Equation:
+    """The equation with its own dimensions and the places of what it reads in their orders."""
+
+    def change(e: Expr) -> Expr | None:
+        return Read(e.tensor, _in(orders[e.tensor], e.indices)) if isinstance(e, Read) and e.tensor in orders else None
+
+    def atom(a: Atom) -> Int | None:
+        if isinstance(a, Fetch) and a.tensor in orders:
+            return Int({(Fetch(a.tensor, _in(orders[a.tensor], a.indices), a.bound),): 1})
+        return None
+
+    if any(operand in orders for operand in node.operands):
+        node = replace(node, body=rewrite(node.body, change, lambda value: value.rewrite(atom)))
+    order = orders.get(node.name)
+    if order is None:
+        return node
+    shape: tuple[Int, ...] = _in(order, node.shape)
+    return replace(node, shape=shape, indices=tuple(node.indices[k] for k in order))
+
+
+def _in(order: Order, values: tuple[Int, ...]) -> tuple[Int, ...]:
+    return tuple(values[k] for k in order)
