@@ -11,11 +11,12 @@ from netlang.graph.verify import verify
 from netlang.passes.derive import derive
 from netlang.passes.hoist import hoist
 from netlang.passes.lift import lift
+from netlang.passes.lookup import lookup
 from netlang.passes.objective import NAME, objective
 from netlang.passes.proportions import proportions
 from netlang.passes.prune import prune
 from netlang.passes.recompute import recompute
-from netlang.passes.share import share
+from netlang.passes.share import merge, share
 from netlang.passes.simplify import simplify
 from netlang.passes.stabilize import stabilize
 
@@ -31,8 +32,18 @@ class Pass:
     optional: bool = True
 
 
+def preparation(keep: Sequence[str] = ()) -> tuple[Pass, ...]:
+    """What comes before anything is derived; nodes in `keep` are still read by all that read them."""
+    return (
+        Pass("lift", lift, optional=False),
+        Pass("stabilize", stabilize),
+        Pass("lookup", lambda graph: lookup(graph, keep)),
+        Pass("merge", lambda graph: merge(graph, keep)),
+    )
+
+
 # before anything is derived, and when everything is there; what joins the graph in between depends on its use
-PREPARE = (Pass("lift", lift, optional=False), Pass("stabilize", stabilize))
+PREPARE = preparation()
 FINISH = (
     Pass("simplify", simplify),
     Pass("proportions", proportions),
@@ -78,5 +89,5 @@ def compile_graph(
     graph: Graph, *, wrt: Sequence[str] = (), without: Collection[str] = (), trace: Trace | None = None
 ) -> Graph:
     """The graph of a network, differentiated by `wrt` if that names nodes, ready to be scheduled."""
-    passes = (*PREPARE, *(differentiation(wrt) if wrt else ()), *FINISH)
+    passes = (*preparation(wrt), *(differentiation(wrt) if wrt else ()), *FINISH)
     return run_passes(graph, passes, without=without, trace=trace)

@@ -6,7 +6,7 @@ elementwise body becomes a read of that node. Draws from different streams are d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -16,7 +16,7 @@ from netlang.graph.graph import Graph
 from netlang.graph.integer import index
 from netlang.graph.matching import Binding, Matcher
 from netlang.graph.nodes import Equation, Extern, Node, Random, View
-from netlang.graph.traversal import reads, rename_tensors, rewrite, substitute, walk
+from netlang.graph.traversal import free_indices, reads, rename_tensors, rewrite, substitute, walk
 
 _CHEAP = ("add", "mul", "pow", "max", "min", "abs", "sign", "floor", "constant")
 
@@ -26,9 +26,9 @@ def share(graph: Graph) -> Graph:
 
     A first or a next value keeps its own node, because tensors under training must not share memory.
     """
-    graph = _merge(graph)
+    graph = merge(graph)
     reused = _reuse(graph)
-    return graph if reused is graph else _merge(reused)
+    return graph if reused is graph else merge(reused)
 
 
 def canonical(node: Node) -> str | None:
@@ -62,11 +62,15 @@ def _anonymous(node: Equation) -> Expr:
 # --- equal nodes -----------------------------------------------------------------------------------------------------
 
 
-def _merge(graph: Graph) -> Graph:
+def merge(graph: Graph, keep: Collection[str] = ()) -> Graph:
+    """The graph with one node for equal ones; nodes in `keep` stay nodes of their own.
+
+    Before differentiation, this saves the gradients by each of them.
+    """
     first: dict[str, str] = {}
     renamed: dict[str, str] = {}
     kept: dict[str, Node] = {}
-    apart = {*graph.initial.values(), *graph.updates.values()}
+    apart = {*graph.initial.values(), *graph.updates.values(), *keep}
     for node in graph.order:
         node = _renamed(node, renamed)
         key = canonical(node) if node.name not in apart else None
@@ -98,10 +102,14 @@ def _renamed(node: Node, names: Mapping[str, str]) -> Node:
 def _reuse(graph: Graph) -> Graph:
     """Replace subexpressions that are other nodes' bodies."""
     patterns: dict[str, list[Equation]] = {}  # by a tensor that they read
+    summed: dict[str, list[Equation]] = {}  # those that memory holds, because a sum reads them
     for node in graph:
-        if isinstance(node, Equation) and node.dtype == "real" and _is_pattern(graph, node):
-            patterns.setdefault(reads(node.body)[0].tensor, []).append(node)
-    if not patterns:
+        if isinstance(node, Equation) and node.dtype == "real" and _reads_whole(graph, node):
+            if is_expensive(node.body):
+                patterns.setdefault(reads(node.body)[0].tensor, []).append(node)
+            elif _is_summed(graph, node):
+                summed.setdefault(reads(node.body)[0].tensor, []).append(node)
+    if not patterns and not summed:
         return graph
     changed = False
     nodes: list[Node] = []
@@ -110,6 +118,8 @@ def _reuse(graph: Graph) -> Graph:
         if isinstance(node, Equation):
             inner = node.body.body if isinstance(node.body, Reduce) else node.body
             new = _with_reads(inner, node.name, patterns, position)
+            if isinstance(node.body, Reduce):
+                new = _from_memory(new, summed)
             if new != inner:
                 changed = True
                 body = Reduce(node.body.op, node.body.ranges, new) if isinstance(node.body, Reduce) else new
@@ -130,12 +140,12 @@ def is_expensive(e: Expr) -> bool:
     )
 
 
-def _is_pattern(graph: Graph, node: Equation) -> bool:
-    """An expensive elementwise body that reads whole dimensions by each index.
+def _reads_whole(graph: Graph, node: Equation) -> bool:
+    """An elementwise body that reads whole dimensions by each index.
 
     So a match gives all indices, and a place that the matched expression may read is one that the node has.
     """
-    if isinstance(node.body, Reduce | Select) or not is_expensive(node.body):
+    if isinstance(node.body, Reduce | Select):
         return False
     whole = {
         place.index.name
@@ -144,6 +154,22 @@ def _is_pattern(graph: Graph, node: Equation) -> bool:
         if place.index is not None and node.extents.get(place.index.name) == extent
     }
     return bool(reads(node.body)) and whole >= set(node.indices)
+
+
+def _is_summed(graph: Graph, node: Equation) -> bool:
+    """True where the node combines tensors that all have its places, and a sum reads it."""
+    large = {found.tensor for found in reads(node.body) if set(node.indices) <= free_indices(found)}
+    users = (graph[name] for name in graph.users[node.name])
+    return len(large) > 1 and any(isinstance(u, Equation) and isinstance(u.body, Reduce) for u in users)
+
+
+def _from_memory(e: Expr, summed: Mapping[str, list[Equation]]) -> Expr:
+    """What is summed, read from one tensor instead of computed from several, where one holds it or a factor of it."""
+    if not isinstance(e, Apply):
+        return e
+    nodes = [node for tensor in dict.fromkeys(r.tensor for r in reads(e)) for node in summed.get(tensor, ())]
+    found = (_instance(e, node) for node in nodes)
+    return next((instance for instance in found if instance is not None), e)
 
 
 def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]], position: Mapping[str, int]) -> Expr:

@@ -18,7 +18,7 @@ from netlang.language.tree import Definition
 from netlang.passes.lift import check_carried
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.passes.optimize import add_objectives, add_updates
-from netlang.passes.pipeline import FINISH, PREPARE, Pass, Trace, differentiation, run_passes
+from netlang.passes.pipeline import FINISH, PREPARE, Pass, Trace, differentiation, preparation, run_passes
 from netlang.passes.prune import prune
 from netlang.passes.stream import Streamed, stream
 from netlang.passes.totals import Totals, totals
@@ -127,7 +127,7 @@ class Model:
                     f"`{self.name}` has no tensor `{name}`",
                     help=nearest(name, known) or f"there are {listing(known)}",
                 )
-        graph = self.run(self.differentiable, (*PREPARE, *differentiation(wrt)))
+        graph = self.run(self.differentiable, (*preparation(wrt), *differentiation(wrt)))
         return self.compiled(graph, (), (graph.objectives[OBJECTIVE], *graph.gradients.values()))
 
     def streamed(self, over: str | None = None) -> Streamed:

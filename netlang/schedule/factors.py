@@ -126,8 +126,11 @@ class _Factors:
 
     def _factor(self, node: Equation, args: Sequence[Expr], extents: Mapping[str, Int]) -> Expr:
         """The product of `args` as a read: of a tensor of its own, where it is not one already."""
-        if len(args) == 1 and isinstance(args[0], Read) and not isinstance(self.graph[args[0].tensor], Random):
-            return args[0]
+        only = args[0] if len(args) == 1 else None
+        if isinstance(only, Read) and not isinstance(self.graph[only.tensor], Random):
+            looked_up = any(any(place.fetches()) for place in only.indices)  # such rows lie anywhere
+            if not looked_up:
+                return only
         body = mul(*args)
         names = list(dict.fromkeys(i for r in reads(body) for place in r.indices for i in _in_order(place)))
         names += [n for n in extents if n in free_indices(body) and n not in names]

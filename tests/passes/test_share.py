@@ -6,8 +6,11 @@ import numpy as np
 
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import module_from_text
+from netlang.graph.expression import Reduce
+from netlang.graph.nodes import Equation
 from netlang.graph.verify import verify
 from netlang.passes.share import share
+from netlang.runtime.model import Model
 from netlang.targets.reference import evaluate
 
 
@@ -22,3 +25,37 @@ def test_a_node_of_a_loop_reads_what_is_left_of_two_that_come_after_it() -> None
     assert len(shared.nodes) == len(plain.nodes) - 1
     x = np.array([1.0, 2.0, -1.0, 0.5])
     assert (evaluate(shared, {"x": x})["h"] == evaluate(plain, {"x": x})["h"]).all()
+
+
+def test_equal_nodes_before_differentiation_have_one_gradient() -> None:
+    text = (
+        "net N:\n    input x[4], g[3]\n    param W[3, 4] ~ normal(0, 1), b[3] ~ zeros\n"
+        "    y = gelu(W @ x + b)\n    loss sum(i) y[i] * g[i]\n"
+    )
+    module = module_from_text(text)
+    products = []
+    for without in ((), ("merge",)):
+        graph = Model(module, module.nets()[0], {}, without=without).gradient_graph(["W", "x"])
+        reduced = [n for n in graph if isinstance(n, Equation) and isinstance(n.body, Reduce)]
+        products.append(sum("W" in n.operands for n in reduced))
+    assert products == [2, 3]  # W @ x and the gradient by x; without, the latter twice
+
+
+def test_what_a_sum_reads_already_is_not_computed_again() -> None:
+    text = (
+        "net N:\n    input x[4]\n    param W[3, 4] ~ normal(0, 1), b[3] ~ zeros\n"
+        "    y = tanh(W @ x + b)\n    z = y * y\n    loss sum(i) z[i] * y[i]\n"
+    )
+    module = module_from_text(text)
+    graph = Model(module, module.nets()[0], {}).gradient_graph(["W", "b"])
+    bias = graph[graph.gradients["b"]]
+    weights = graph[graph.gradients["W"]]
+    assert isinstance(bias, Equation)
+    assert len(bias.operands) == 1
+    assert set(bias.operands) < set(weights.operands)
+    random = np.random.default_rng(0)
+    arrays = {"x": random.standard_normal((5, 4)), "W": random.standard_normal((3, 4)), "b": random.standard_normal(3)}
+    plain = Model(module, module.nets()[0], {}, without=("share",)).gradient_graph(["W", "b"])
+    found, expected = (evaluate(g, arrays, {"batch": 5}) for g in (graph, plain))
+    for name in ("W", "b"):
+        np.testing.assert_allclose(found[graph.gradients[name]], expected[plain.gradients[name]], rtol=1e-12)
