@@ -7,6 +7,7 @@ CPU target computes the same numbers inside kernels: bit for bit for `uniform`, 
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ def derive_key(seed: int, *parts: int | str) -> int:
     return key >> 1
 
 
+@lru_cache(maxsize=1024)
 def base_key(seed: int, *texts: str) -> int:
     """What `derive_key` mixes its integers into, each of which stands as `""` among the texts; 0 <= key < 2**64."""
     digest = hashlib.sha256()

@@ -6,9 +6,10 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,18 @@ from netlang.diagnostics import fail, listing, nearest
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
 from netlang.graph.nodes import BATCH, Input, Node, Random, is_batched
+from netlang.graph.sizes import check
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
-from netlang.runtime.inputs import checked_inputs
+from netlang.runtime.arguments import MOST_CALLS, Argument, Known, checked
+from netlang.runtime.inputs import arguments
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
 from netlang.runtime.symbols import symbol_tables
 from netlang.runtime.training import History, Snapshot, evaluate, fit
 from netlang.runtime.vocabulary import Vocabulary
 from netlang.schedule.schedule import schedule
-from netlang.targets.cpu.program import CpuProgram, build
+from netlang.targets.cpu.program import Binding, CpuProgram, build
 from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 
 if TYPE_CHECKING:
@@ -37,21 +40,75 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+CLOCK = {
+    "clock.step": "steps_done",
+    "clock.epoch": "epochs_done",
+    "clock.steps": "total_steps",
+    "clock.epochs": "total_epochs",
+}
+"""The counters that graphs read as inputs of the role `clock`."""
+
 ENDLESS = 10**9  # steps of a run of unknown length: what a schedule does over the whole run has not begun
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """The graph of a use, its roots by name, and the program that computes them."""
 
     graph: Graph
     roots: Mapping[str, str]
     program: CpuProgram
+    bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
 
     @cached_property
     def carried(self) -> tuple[str, ...]:
         """The states of which each example of the batch has its own."""
         return self.graph.carried
+
+    @cached_property
+    def declared(self) -> Mapping[str, Argument]:
+        """What may be given."""
+        return arguments((n for n in self.graph if isinstance(n, Input) and n.per_example), self.program.dtype)
+
+    @cached_property
+    def read(self) -> tuple[str, ...]:
+        """What must be given, in the order of the text."""
+        return tuple(name for name in self.declared if name in self._buffers)
+
+    @cached_property
+    def known(self) -> Known[Fit]:
+        return Known(self.declared[name] for name in self.read)
+
+    @cached_property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """The random nodes, each with its stream."""
+        return tuple((name, _stream(self.graph[name])) for name in self.program.program.keys)
+
+    @cached_property
+    def reads_clock(self) -> bool:
+        return any(node.name in self._buffers for node in self.graph.inputs("clock"))
+
+    @cached_property
+    def moves(self) -> bool:
+        """Whether the net has other arrays for it at times: states of the examples, or tables of a vocabulary."""
+        return bool(self.carried or self.graph.inputs("vocabulary"))
+
+    @cached_property
+    def is_pure(self) -> bool:
+        """Whether the inputs are all that changes from run to run, the values of parameters and states aside."""
+        return not (self.keys or self.reads_clock or self.moves)
+
+    @cached_property
+    def _buffers(self) -> set[str]:
+        return {b.name for b in self.program.program.of_kind("input")}
+
+
+class Fit(NamedTuple):
+    """How inputs of certain shapes are run, of how many examples, and whether that is a single one without a batch."""
+
+    binding: Binding
+    batch: int
+    single: bool
 
 
 class Net:
@@ -78,14 +135,16 @@ class Net:
         self.total_epochs = recipe.epochs if recipe is not None else 1
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
-        self.values = self._initial_values(
-            model.initial_graph.initial
-        )  # parameters and states by name, those of the optimizer included
+        values = self._initial_values(model.initial_graph.initial)
+        # parameters and states by name, those of the optimizer included; programs know where the arrays are
+        self.values: Mapping[str, Array] = MappingProxyType(values)
         self.carried: dict[str, Array] = {}  # the states of each example, [batch, ...], once a run has begun
-        self.params = Values(self.values, [p.name for p in model.inference.params])
-        self.state = Values(ChainMap(self.carried, self.values), [n for n in self.values if n not in self.params])
+        self.params = Values(values, [p.name for p in model.inference.params])
+        self.state = Values(ChainMap(self.carried, values), [n for n in values if n not in self.params])
+        self._clock = {name: np.zeros((), self.dtype) for name in CLOCK}
         self._compiled: dict[object, Compiled] = {}
         self._streaming: dict[str | None, Streaming] = {}
+        self._input_names = tuple(node.name for node in self.inputs)
         self._known_tables: tuple[Vocabulary | None, dict[str, Array]] = None, {}
 
     def __copy__(self) -> Net:
@@ -164,17 +223,22 @@ class Net:
 
     # --- what it computes ---
 
-    def __call__(self, *values: npt.ArrayLike) -> Any:
+    def __call__(self, *values: Any) -> Any:
         """The output for inputs in the order of the text: array in, array out; several outputs as a dictionary."""
-        names = [i.name for i in self.inputs]
+        names = self._input_names
         if len(values) != len(names):
             fail(
                 "input-count",
                 f"`{self.name}` takes {len(names)} inputs, found {len(values)}",
                 help=f"the inputs are {listing(names)}",
             )
-        outputs = self.forward(**dict(zip(names, values, strict=True)))
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        forward = self.compiled("forward")
+        fit = forward.known.find(values) if forward.read == names else None
+        if fit is None:
+            outputs = self.forward(**dict(zip(names, values, strict=True)))
+        else:
+            outputs = self._outputs(forward, fit, values)
+        return outputs.popitem()[1] if len(outputs) == 1 else outputs
 
     def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name, in inference mode.
@@ -182,11 +246,13 @@ class Net:
         States whose updates are not conditional on `training` are updated; see `reset`.
         """
         forward = self.compiled("forward")
-        values, single = self._run(forward, inputs)
-        return {
-            name: values[node][0] if single and is_batched(forward.graph[node]) else values[node]
-            for name, node in forward.roots.items()
-        }
+        return self._outputs(forward, *self._fitting(forward, inputs))
+
+    def _outputs(self, forward: Compiled, fit: Fit, arrays: Sequence[Array]) -> dict[str, Array]:
+        values = self._run(forward, fit, arrays)
+        if fit.single:
+            values = {n: value[0] if is_batched(forward.graph[n]) else value for n, value in values.items()}
+        return {name: values[node] for name, node in forward.roots.items()}
 
     def stream(
         self, *, batch: int | None = None, capacity: int | None = None, over: str | None = None, **inputs: npt.ArrayLike
@@ -217,11 +283,12 @@ class Net:
             self._compiled[key] = self._compile(graph, {**graph.objectives, **graph.gradients})
         compiled = self._compiled[key]
         graph = compiled.graph
-        values, single = self._run(compiled, inputs)
+        fit, arrays = self._fitting(compiled, inputs)
+        values = self._run(compiled, fit, arrays)
         adjoints = {n: graph[graph.gradients[n]] for n in names}
         grads = {n: values[a.name] for n, a in adjoints.items()}
         grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
-        grads = {n: g[0] if single and is_batched(adjoints[n]) else g for n, g in grads.items()}
+        grads = {n: g[0] if fit.single and is_batched(adjoints[n]) else g for n, g in grads.items()}
         return float(values[graph.objectives[OBJECTIVE]]), grads
 
     def gradients_through_time(self, **inputs: npt.ArrayLike) -> ThroughTime:
@@ -245,15 +312,16 @@ class Net:
     def step_losses(self, **inputs: npt.ArrayLike) -> dict[str, float]:
         """One training step; returns each objective by name."""
         step = self.compiled("step")
-        arrays, sizes, _ = self._checked(step, inputs)
+        fit, arrays = self._fitting(step, inputs)
+        self._carry(step, fit.batch)
         self.steps_done += 1  # inputs that do not fit are no step
-        values = self.run_checked(step, arrays, sizes)
+        values = self._run(step, fit, arrays)
         return {name: float(values[node]) for name, node in step.roots.items()}
 
     def losses_and_metrics(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """Each loss and metric in inference mode: `[batch]`, or a scalar where it is a number for the whole batch."""
         evaluation = self.compiled("evaluate")
-        values, _ = self._run(evaluation, inputs)
+        values = self._run(evaluation, *self._fitting(evaluation, inputs))
         return {name: values[node] for name, node in evaluation.roots.items()}
 
     def fit(self, data: DataLike | None = None, **options: Any) -> History:
@@ -362,18 +430,37 @@ class Net:
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
         return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype))
 
-    def _run(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], bool]:
-        """The value of each root by its node, and whether the inputs are a single example."""
-        arrays, sizes, single = self._checked(compiled, inputs)
-        return self.run_checked(compiled, arrays, sizes), single
+    def _fitting(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[Fit, Sequence[Array]]:
+        """How the inputs are run, and the arrays that the program reads; raises where they do not fit."""
+        read = compiled.read
+        if len(inputs) == len(read):
+            values: list[Any] = [inputs.get(name) for name in read]
+            if (fit := compiled.known.find(values)) is not None:
+                return fit, values
+        arrays, sizes, single = checked(
+            self.name,
+            compiled.declared,
+            read,
+            compiled.program.program.sizes,
+            inputs,
+            partial(check, compiled.graph.requirements),
+        )
+        fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single)
+        as_given = [a.reshape(a.shape[1:]) if single else a for a in arrays.values()]
+        if len(inputs) == len(read):
+            compiled.known.remember(as_given, sizes, fit)
+        return fit, as_given
 
-    def _checked(
-        self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]
-    ) -> tuple[Mapping[str, Array], Mapping[str, int], bool]:
-        """The inputs as the program reads them, the run-time sizes, and whether they are a single example."""
-        arrays, sizes, single = checked_inputs(self.name, compiled.graph, compiled.program, inputs, self.dtype)
-        self._carry(compiled, sizes[BATCH])
-        return self.normalization.apply(arrays), sizes, single
+    def _run(self, compiled: Compiled, fit: Fit, arrays: Sequence[Array]) -> dict[str, Array]:
+        """The value of each root by its node."""
+        if fit.single:
+            arrays = [array[None] for array in arrays]
+        if moments := self.normalization.moments:
+            named = zip(compiled.read, arrays, strict=True)
+            arrays = [moments[name].apply(array) if name in moments else array for name, array in named]
+        if compiled.carried:
+            self._carry(compiled, fit.batch)
+        return self._computed(compiled, fit.binding, arrays)
 
     def _carry(self, compiled: Compiled, batch: int) -> None:
         """Give each example its states, where a run begins."""
@@ -391,22 +478,38 @@ class Net:
         self, compiled: Compiled, arrays: Mapping[str, Array], sizes: Mapping[str, int]
     ) -> dict[str, Array]:
         """Run on arrays that are known to fit."""
-        program, graph = compiled.program, compiled.graph
-        keys = {n: derive_key(self.seed, self.steps_done, _stream(graph[n])) for n in program.program.keys}
         self._carry(compiled, sizes[BATCH])
-        return program.run(self.bound(arrays, graph), sizes, keys)
+        return self._computed(compiled, self._binding(compiled, sizes), [arrays[name] for name in compiled.read])
+
+    def _binding(self, compiled: Compiled, sizes: Mapping[str, int]) -> Binding:
+        """Runs of a use at these sizes, on the net's arrays and those that it reads of the user's."""
+        key = tuple([sizes[name] for name in compiled.program.program.sizes])
+        binding = compiled.bindings.get(key)
+        if binding is None:
+            if len(compiled.bindings) >= MOST_CALLS:
+                compiled.bindings.clear()
+            binding = compiled.bindings[key] = Binding(compiled.program, sizes, compiled.read)
+            if not compiled.moves:
+                binding.hold(self.bound({}, compiled.graph))
+        return binding
+
+    def _computed(self, compiled: Compiled, binding: Binding, arrays: Iterable[Array]) -> dict[str, Array]:
+        if compiled.is_pure:
+            return binding.run(arrays)
+        if compiled.reads_clock:
+            self._set_clock()
+        keys = {name: derive_key(self.seed, self.steps_done, stream) for name, stream in compiled.keys}
+        return binding.run(arrays, keys, self.bound({}, compiled.graph) if compiled.moves else None)
 
     def bound(self, arrays: Mapping[str, Array], graph: Graph) -> dict[str, Array]:
         """The arrays with what else the graph reads: parameters, states, the clock of the training loop, and tables of
         the vocabulary."""
-        clock = {
-            "clock.step": self.steps_done,
-            "clock.epoch": self.epochs_done,
-            "clock.steps": self.total_steps,
-            "clock.epochs": self.total_epochs,
-        }
-        numbers = {name: np.array(value, self.dtype) for name, value in clock.items()}
-        return {**self.values, **self.carried, **numbers, **self.tables(graph), **arrays}
+        self._set_clock()
+        return {**self.values, **self.carried, **self._clock, **self.tables(graph), **arrays}
+
+    def _set_clock(self) -> None:
+        for name, counter in CLOCK.items():
+            self._clock[name][...] = getattr(self, counter)
 
     def tables(self, graph: Graph) -> dict[str, Array]:
         """The tables of the vocabulary that a graph reads, made once for each vocabulary."""

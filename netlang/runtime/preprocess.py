@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NoReturn, Self
 
@@ -182,20 +183,28 @@ class Moments:
 
     def apply(self, array: Array) -> Array:
         """`(array - mean) / scale` for an array `[examples, ...]` of floats, in its dtype."""
-        normalized: Array = (array - self._along(self.mean, array)) / self._along(self.scale, array)
+        normalized: Array = (array - self._along("mean", array)) / self._along("scale", array)
         return normalized
 
     def adjoint(self, gradient: Array) -> Array:
         """The gradient by an array, from that by the normalized one."""
-        pulled: Array = gradient / self._along(self.scale, gradient)
+        pulled: Array = gradient / self._along("scale", gradient)
         return pulled
 
-    def _along(self, values: tuple[float, ...], array: Array) -> Array:
+    def _along(self, which: str, array: Array) -> Array:
         """One value for each place of the axis, in the rank and dtype of an array."""
-        shape = [1] * array.ndim
-        if self.axis is not None:
-            shape[self.axis + 1] = len(values)
-        return np.array(values, dtype=array.dtype).reshape(shape)
+        known = self._arrays.get((which, array.ndim, array.dtype))
+        if known is None:
+            values = self.mean if which == "mean" else self.scale
+            shape = [1] * array.ndim
+            if self.axis is not None:
+                shape[self.axis + 1] = len(values)
+            known = self._arrays[which, array.ndim, array.dtype] = np.array(values, dtype=array.dtype).reshape(shape)
+        return known
+
+    @cached_property
+    def _arrays(self) -> dict[tuple[str, int, np.dtype[Any]], Array]:
+        return {}
 
     @classmethod
     def from_json(cls, document: Json) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -12,11 +13,12 @@ import numpy.typing as npt
 from netlang.diagnostics import fail
 from netlang.graph.integer import size
 from netlang.graph.nodes import BATCH, Input, Node, is_batched
-from netlang.graph.sizes import settled
+from netlang.graph.sizes import check, settled
 from netlang.passes.lift import lift
 from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
-from netlang.runtime.inputs import checked, input_array
+from netlang.runtime.arguments import Argument, checked
+from netlang.runtime.inputs import arguments
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 
@@ -39,8 +41,8 @@ class Streaming:
     parts: Streamed
     prologue: Compiled
     step: CpuProgram
-    given: Mapping[str, Input]
-    rows: Mapping[str, Input]  # without the dimension over the sequence
+    given: Mapping[str, Argument]
+    rows: Mapping[str, Argument]  # without the dimension over the sequence
     axes: Mapping[str, int]  # the dimension over the sequence of an input with the batch
 
     @property
@@ -71,8 +73,8 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
         parts,
         Compiled(prologue, prologue.outputs, before),
         program,
-        {n.name: n for n in whole if n.per_example and length not in n.shape},
-        {n.name: replace(n, shape=without(n.shape, axes[n.name])) for n in whole if n.name in axes},
+        arguments((n for n in whole if n.per_example and length not in n.shape), net.dtype),
+        arguments((replace(n, shape=without(n.shape, axes[n.name])) for n in whole if n.name in axes), net.dtype),
         axes,
     )
 
@@ -163,9 +165,9 @@ class Stream:
         one that raises are done.
         """
         axes = self._streaming.axes
-        rows, dtype = self._streaming.rows, self.net.dtype
-        of_rows = {name: input_array(name, rows[name], a, dtype) for name, a in sequences.items() if name in rows}
-        single = all(a.ndim == len(rows[name].shape) for name, a in of_rows.items())
+        rows = self._streaming.rows
+        of_rows = {name: rows[name].numbers(a) for name, a in sequences.items() if name in rows}
+        single = all(a.ndim == len(rows[name].extents) + 1 for name, a in of_rows.items())
         counts = {(a.shape[axes[n] - single] if a.ndim > axes[n] - single else 0) for n, a in of_rows.items()}
         if len(counts) != 1 or 0 in counts:
             fail(
@@ -218,7 +220,12 @@ class Stream:
         """What is given or computed once, and the run-time sizes."""
         net, streaming = self.net, self._streaming
         arrays, sizes, single = checked(
-            net.name, streaming.given, streaming.wanted, streaming.sizes, net.graph.requirements, inputs, net.dtype
+            net.name,
+            streaming.given,
+            streaming.wanted,
+            streaming.sizes,
+            inputs,
+            partial(check, net.graph.requirements),
         )
         if not arrays:
             sizes[BATCH] = batch or 1
@@ -284,7 +291,7 @@ class Stream:
         """Check the rows and put them where the step reads them; returns whether they are a single example."""
         net, streaming = self.net, self._streaming
         known = {**self._sizes, streaming.parts.size: self.length + 1}
-        arrays, sizes, single = checked(net.name, streaming.rows, streaming.parts.rows, (), (), rows, net.dtype, known)
+        arrays, sizes, single = checked(net.name, streaming.rows, streaming.parts.rows, (), rows, known=known)
         for name, value in sizes.items():
             if arrays and value != self._sizes[name]:
                 there, here = ("examples", "sequences") if name == BATCH else (f"`{name}`", f"`{name}`")

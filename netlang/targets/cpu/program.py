@@ -45,7 +45,7 @@ class CpuProgram:
         self.slots = {name: k for k, name in enumerate(address_slots(program))}
         self.numbers = {name: k for k, name in enumerate(number_slots(program))}
         self.entry = module.entry(ENTRY)
-        self.lock = threading.RLock()
+        self.lock = threading.Lock()
         self.start = 0  # the address from which the arena is used
         self._arena = np.empty(0, np.uint8)
         self._bindings: dict[tuple[int, ...], Binding] = {}
@@ -61,23 +61,12 @@ class CpuProgram:
         shape: callers check what users give.
         """
         values = tuple([sizes.get(name, 0) for name in self.program.sizes])
-        with self.lock:
-            binding = self._bindings.get(values)
-            if binding is None:
-                if len(self._bindings) >= MOST_BINDINGS:
-                    del self._bindings[next(iter(self._bindings))]
-                binding = self._bindings[values] = Binding(self, sizes)
-            binding.hold(arrays)
-            return binding.run((), keys)
-
-    def bind(self, arrays: Mapping[str, Array], sizes: Mapping[str, int], given: Sequence[str]) -> Binding:
-        """Runs of these sizes on these arrays, but for those that `given` names, which come with each run.
-
-        Raises `InternalError` as `run` does.
-        """
-        binding = Binding(self, sizes, given)
-        binding.hold(arrays)
-        return binding
+        binding = self._bindings.get(values)
+        if binding is None:
+            if len(self._bindings) >= MOST_BINDINGS:
+                self._bindings.clear()
+            binding = self._bindings[values] = Binding(self, sizes)
+        return binding.run((), keys, arrays)
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """The bytes of the arena that holds all temporaries, for these run-time sizes."""
@@ -104,7 +93,7 @@ class External(NamedTuple):
 class Binding:
     """Runs of a program at given run-time sizes, on arrays that it holds and on some that come with each run.
 
-    A run costs well under two microseconds besides its kernels: the addresses of arrays that it holds are known.
+    What is held costs a run nothing: it is checked, and its address taken, when it takes its place.
     """
 
     def __init__(self, program: CpuProgram, sizes: Mapping[str, int], given: Sequence[str] = ()) -> None:
@@ -155,13 +144,23 @@ class Binding:
                 self.memory[external.slot] = address(array)
                 held[external.name] = array
 
-    def run(self, given: Iterable[Array] = (), keys: Mapping[str, int] = _NO_KEYS) -> dict[str, Array]:
-        """Run once, on arrays that are known to fit; returns the array of each root, by the root's name."""
+    def run(
+        self,
+        given: Iterable[Array] = (),
+        keys: Mapping[str, int] = _NO_KEYS,
+        others: Mapping[str, Array] | None = None,
+    ) -> dict[str, Array]:
+        """Run once; returns the array of each root, by the root's name.
+
+        `given` are known to fit; `keys` has the key of each random node; `others` are held from now on.
+        """
         memory = self.memory
         now: dict[str, Array] = {}
         with self._lock:
             if self._start != self._program.start:
                 self._place_temporaries()
+            if others is not None:
+                self.hold(others)
             for (name, slot), array in zip(self._given, given, strict=True):
                 memory[slot] = address(array)
                 now[name] = array
@@ -173,11 +172,11 @@ class Binding:
                     raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
                 self.numbers[slot] = keys[name]
             self.call()
-        found: dict[str, Array] = {}
-        for root, buffer, shape in self._roots:
-            array = now[buffer] if buffer in now else self._held[buffer]
-            found[root] = array if array.shape == shape else array.reshape(shape)
-        return found
+            found: dict[str, Array] = {}
+            for root, buffer, shape in self._roots:
+                array = now[buffer] if buffer in now else self._held[buffer]
+                found[root] = array if array.shape == shape else array.reshape(shape)
+            return found
 
     def _place_temporaries(self) -> None:
         """Write the addresses of the temporaries, in an arena that may have been exchanged for a larger one."""
