@@ -9,6 +9,7 @@ from netlang.graph.constructors import (
     apply,
     at_least_zero,
     compare,
+    decide,
     every,
     is_zero,
     negate,
@@ -31,7 +32,7 @@ from netlang.graph.expression import (
     Select,
     Whole,
 )
-from netlang.graph.integer import Fetch, Int
+from netlang.graph.integer import Fetch, Int, reduce_ranges
 
 
 def parts(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
@@ -186,6 +187,15 @@ def _rebuild_condition(
 def substitute(node: Expr, values: Mapping[str, Int]) -> Expr:
     """Replace free indices by integer expressions. Indices that the expression binds must not occur in `values`."""
     return rewrite(node, ints=lambda value: value.substitute(values)) if values else node
+
+
+def within_ranges(body: Expr, extents: Mapping[str, Int]) -> Expr:
+    """The body without the floors, the remainders and the guards that the ranges of its indices decide."""
+
+    def decided(e: Expr) -> Expr | None:
+        return select(decide(e.condition, extents), e.then, e.otherwise) if isinstance(e, Select) else None
+
+    return rewrite(body, decided, lambda value: reduce_ranges(value, extents))
 
 
 def replace(node: Expr, old: Expr, new: Expr) -> Expr:

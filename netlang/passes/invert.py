@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from netlang.graph.constructors import at_least_zero, conjuncts, decide, every, is_zero, select
 from netlang.graph.expression import ZERO, Condition, Expr, IsZero, Select
 from netlang.graph.integer import Floor, Index, Int, Modulo, index, integer, is_nonnegative, reduce_ranges
-from netlang.graph.traversal import fresh, rewrite, rewrite_condition, substitute
+from netlang.graph.traversal import fresh, rewrite_condition, substitute, within_ranges
 
 # for the choice between two indices to eliminate only: the longer range is eliminated, and a range that is known at run
 # time only is taken to be long
@@ -227,12 +227,3 @@ def _fixed(condition: Condition, ranges: Mapping[str, Int]) -> tuple[IsZero, str
         if part.value.is_linear_in(name)
     ]
     return max(found, key=lambda f: (abs(f[2]) == 1, _weight(ranges[f[1]])), default=None)
-
-
-def within_ranges(body: Expr, extents: Mapping[str, Int]) -> Expr:
-    """The body without the floors, the remainders and the guards that the ranges of its indices decide."""
-
-    def decided(e: Expr) -> Expr | None:
-        return select(decide(e.condition, extents), e.then, e.otherwise) if isinstance(e, Select) else None
-
-    return rewrite(body, decided, lambda value: reduce_ranges(value, extents))

@@ -15,7 +15,7 @@ from functools import cached_property
 from netlang.graph.constructors import at_least_zero, every, mul, select
 from netlang.graph.expression import ZERO, Apply, Condition, Expr, Read, Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, index
+from netlang.graph.integer import Int, index, is_nonnegative
 from netlang.graph.nodes import Equation, Node, Random
 from netlang.graph.recurrence import Component, Loop
 from netlang.graph.traversal import free_indices, fresh, operands, reads, substitute
@@ -89,29 +89,24 @@ class _Factors:
 
     def _changed(self, node: Equation) -> tuple[Equation, ...] | None:
         """The sum, and what follows on it."""
-        body = node.body
-        if not isinstance(body, Reduce) or body.op != "sum" or node.dtype != "real":
+        found = self._sum(node)
+        if found is None:
             return None
-        extents = dict(zip(node.indices, node.shape, strict=True)) | dict(body.ranges)
-        guards, inside = split_guard(body)
-        if not isinstance(inside, Apply) or inside.op != "mul" or any(operands(g) for g in guards):
-            return None
-        if not all(map(is_size, extents.values())) or math.prod(map(guess, extents.values())) < LEAST:
-            return None
-        summed = {name for name, _ in body.ranges}
-        outside = [a for a in inside.args if not free_indices(a) & summed]
-        sides = _sides([a for a in inside.args if free_indices(a) & summed], set(node.indices))
+        ranges, guards, args, extents = found
+        summed = {name for name, _ in ranges}
+        outside = [a for a in args if not free_indices(a) & summed]
+        sides = _sides([a for a in args if free_indices(a) & summed], set(node.indices))
         if sides is None:
             return None
         factors = [self._factor(node, side, extents) for side in sides]
         hard = [g for g in guards if not self._is_bound(node, g, summed)]
         places = [self._padded(node, factor, hard, extents) for factor in factors]
         plain = [f if p is None else p[0] for f, p in zip(factors, places, strict=True)]
-        if plain == list(inside.args):
+        if plain == list(args):
             return None
         dropped = {g for p in places if p is not None for g in p[1]}
         kept = [g for g in guards if g not in dropped]
-        product = Reduce("sum", body.ranges, select(every(kept), mul(*plain), ZERO))
+        product = Reduce("sum", ranges, select(every(kept), mul(*plain), ZERO))
         if not outside:
             return (replace(node, body=product),)
         name = self._name(f"{node.name}.sum")
@@ -119,7 +114,23 @@ class _Factors:
         where = every(g for g in guards if not free_indices(g) & summed)
         return total, replace(node, body=select(where, mul(*outside, Read(name, node.places)), ZERO))
 
-    def _is_bound(self, node: Equation, guard: Condition, summed: set[str]) -> bool:
+    def _sum(
+        self, node: Node
+    ) -> tuple[tuple[tuple[str, Int], ...], list[Condition], tuple[Expr, ...], dict[str, Int]] | None:
+        """The summed indices, the guards and the factors of a sum of products, and the extents of all its indices."""
+        if not isinstance(node, Equation) or not isinstance(node.body, Reduce) or node.dtype != "real":
+            return None
+        guards, inside = split_guard(node.body)
+        if node.body.op != "sum" or not isinstance(inside, Apply) or inside.op != "mul":
+            return None
+        extents = node.extents | dict(node.body.ranges)
+        if any(operands(g) for g in guards) or not all(map(is_size, extents.values())):
+            return None
+        if math.prod(map(guess, extents.values())) < LEAST:
+            return None
+        return node.body.ranges, guards, inside.args, extents
+
+    def _is_bound(self, node: Node, guard: Condition, summed: set[str]) -> bool:
         """Whether a guard only cuts the range of a summed index short, or holds for whole steps of a loop over time."""
         names = free_indices(guard)
         return (len(names) == 1 and names <= summed) or (node.name in self.times and not names & summed)
@@ -144,34 +155,47 @@ class _Factors:
         self, node: Equation, factor: Expr, guards: Sequence[Condition], extents: Mapping[str, Int]
     ) -> tuple[Read, list[Condition]] | None:
         """A read of the factor with a margin of zeros, and the guards that this makes superfluous."""
-        if not isinstance(factor, Read):
-            return None
-        if factor.tensor not in self.graph.nodes:
+        if not isinstance(factor, Read) or factor.tensor not in self.graph.nodes:
             return None
         shape = self.graph[factor.tensor].shape
-        found: list[Condition] = []
-        places, lows, sizes, inside = [], [], [], []
-        for k, (place, extent) in enumerate(zip(factor.indices, shape, strict=True)):
-            ends = place.bounds(extents)
-            own = [g for g in guards if g in (at_least_zero(place), at_least_zero(extent - 1 - place))]
-            here = index(f"i{k}")
-            if ends is None or not own or not ends[0].is_constant:
-                places.append(place)
-                lows.append(here)
-                sizes.append(extent)
-                continue
-            found += own
-            low = ends[0]
-            places.append(place - low)
-            lows.append(here + low)
-            sizes.append(ends[1] - low + 1)
-            inside += [at_least_zero(here + low), at_least_zero(extent - 1 - here - low)]
+        margins = _margins(factor, shape, guards, extents)
+        found = [g for margin in margins if margin is not None for g in margin.guards]
         if not found:
             return None
+        places, lows, sizes, inside = [], [], [], []
+        for k, (place, extent) in enumerate(zip(factor.indices, shape, strict=True)):
+            wanted = self.margins.get((factor.tensor, k))
+            low, stop = wanted if wanted is not None else (0, extent)
+            here = index(f"i{k}")
+            places.append(place - low)
+            lows.append(here + low)
+            sizes.append(stop - low)
+            if wanted is not None:
+                inside += [at_least_zero(here + low), at_least_zero(extent - 1 - here - low)]
         names = tuple(f"i{k}" for k in range(len(shape)))
         body = select(every(inside), Read(factor.tensor, tuple(lows)), ZERO)
         made = Equation("", tuple(sizes), "real", node.origin, names, body)
         return Read(self._node(made, f"{factor.tensor}.padded"), tuple(places)), found
+
+    @cached_property
+    def margins(self) -> dict[tuple[str, int], tuple[int, Int]]:
+        """Where the padded copy of a tensor starts and stops in a dimension, so that one serves all that want it."""
+        found: dict[tuple[str, int], tuple[int, Int]] = {}
+        for node in self.graph:
+            terms = self._sum(node)
+            if terms is None:
+                continue
+            ranges, guards, args, extents = terms
+            summed = {name for name, _ in ranges}
+            hard = [g for g in guards if not self._is_bound(node, g, summed)]
+            for read in (a for a in args if isinstance(a, Read)):
+                shape = self.graph[read.tensor].shape
+                for k, margin in enumerate(_margins(read, shape, hard, extents)):
+                    if margin is not None:
+                        low, stop = found.get((read.tensor, k), (0, shape[k]))
+                        stop = margin.stop if is_nonnegative(margin.stop - stop) else stop
+                        found[read.tensor, k] = min(low, margin.low), stop
+        return found
 
     def _node(self, equation: Equation, base: str) -> str:
         """The name of a node that computes the equation; it is made where there is none."""
@@ -186,6 +210,26 @@ class _Factors:
         name = fresh(base, self.taken)
         self.taken.add(name)
         return name
+
+
+@dataclass(frozen=True)
+class _Margin:
+    """The first place that is read of a dimension and the one after the last, and the guards that keep inside it."""
+
+    low: int
+    stop: Int
+    guards: tuple[Condition, ...]
+
+
+def _margins(
+    read: Read, shape: Sequence[Int], guards: Sequence[Condition], extents: Mapping[str, Int]
+) -> Iterable[_Margin | None]:
+    """For each dimension what a read under guards would read without them; None where they say nothing."""
+    for place, extent in zip(read.indices, shape, strict=True):
+        ends = place.bounds(extents)
+        own = tuple(g for g in guards if g in (at_least_zero(place), at_least_zero(extent - 1 - place)))
+        known = ends is not None and own and ends[0].is_constant
+        yield _Margin(ends[0].constant, ends[1] + 1, own) if ends is not None and known else None
 
 
 def _in_order(place: Int) -> Iterable[str]:

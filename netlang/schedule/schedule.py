@@ -37,6 +37,7 @@ from netlang.schedule.program import (
     statements,
 )
 from netlang.schedule.recurrence import Recurrence, recurrence, recurrence_nest, segments
+from netlang.schedule.residues import with_residues
 from netlang.schedule.rows import RowUpdate, row_updates
 
 _NO_UPDATES: Mapping[str, str] = MappingProxyType({})
@@ -50,7 +51,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     values of what is updated.
     """
     roots = tuple(dict.fromkeys(roots))
-    graph = with_plain_factors(with_layouts(graph, [*roots, *updates.values()]))
+    graph = with_plain_factors(with_residues(with_layouts(graph, [*roots, *updates.values()])))
     needed = graph.ancestors([*roots, *updates.values(), *updates])
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
