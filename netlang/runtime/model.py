@@ -74,15 +74,15 @@ class Model:
     @cached_property
     def forward_graph(self) -> Graph:
         """The outputs (the losses, where there are none), and the states' next values."""
-        graph = self.inference
+        graph = self.run(self.inference, PREPARE)
         roots = tuple(graph.outputs.values()) or tuple(graph.losses.values())
-        return self.compiled(graph, PREPARE, (*roots, *graph.updates.values()))
+        return self.compiled(graph, (*roots, *graph.updates.values()))
 
     @cached_property
     def evaluation_graph(self) -> Graph:
         """Losses and metrics, each with one number for an example, in inference mode."""
-        graph = self.inference
-        return self.compiled(graph, PREPARE, (*graph.losses.values(), *graph.metrics.values(), *graph.updates.values()))
+        graph = self.run(self.inference, PREPARE)
+        return self.compiled(graph, (*graph.losses.values(), *graph.metrics.values(), *graph.updates.values()))
 
     @cached_property
     def totals(self) -> Totals:
@@ -93,7 +93,7 @@ class Model:
     def totals_graph(self) -> Graph:
         """What each batch of a data set gives to them."""
         graph = self.totals.batches
-        return self.compiled(graph, (), (*graph.metrics.values(), *graph.outputs.values(), *graph.updates.values()))
+        return self.compiled(graph, (*graph.metrics.values(), *graph.outputs.values(), *graph.updates.values()))
 
     @cached_property
     def updated_graph(self) -> Graph:
@@ -109,7 +109,7 @@ class Model:
     @cached_property
     def step_graph(self) -> Graph:
         graph = self.updated_graph.evolve(gradients={})  # the updates use the gradients up; nobody else asks for them
-        return self.compiled(graph, (), (*graph.objectives.values(), *graph.updates.values()))
+        return self.compiled(graph, (*graph.objectives.values(), *graph.updates.values()))
 
     @cached_property
     def initial_graph(self) -> Graph:
@@ -128,7 +128,7 @@ class Model:
                     help=nearest(name, known) or f"there are {listing(known)}",
                 )
         graph = self.run(self.differentiable, (*preparation(wrt), *differentiation(wrt)))
-        return self.compiled(graph, (), (graph.objectives[OBJECTIVE], *graph.gradients.values()))
+        return self.compiled(graph, (graph.objectives[OBJECTIVE], *graph.gradients.values()))
 
     def streamed(self, over: str | None = None) -> Streamed:
         """The prologue and the step of a stream; `over` names the run-time size that is the sequence."""
@@ -136,8 +136,8 @@ class Model:
         if self.trace is not None:
             self.trace("stream", parts.step)
         prologue, step = parts.prologue, parts.step
-        prologue = self.compiled(prologue, (), tuple(prologue.outputs.values()))
-        step = self.compiled(step, (), (*step.outputs.values(), *step.updates.values()))
+        prologue = self.compiled(prologue, tuple(prologue.outputs.values()))
+        step = self.compiled(step, (*step.outputs.values(), *step.updates.values()))
         return replace(parts, prologue=prologue, step=step)
 
     @property
@@ -156,9 +156,8 @@ class Model:
             )
         return graph.evolve(losses=scalars)
 
-    def compiled(self, graph: Graph, passes: Sequence[Pass], roots: Sequence[str]) -> Graph:
-        """Run the passes, then simplify what the roots need."""
-        graph = self.run(graph, passes)
+    def compiled(self, graph: Graph, roots: Sequence[str]) -> Graph:
+        """Simplify what the roots need."""
         return self.run(prune(graph, roots), FINISH)
 
     def run(self, graph: Graph, passes: Sequence[Pass]) -> Graph:
