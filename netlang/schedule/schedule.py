@@ -20,6 +20,7 @@ from netlang.schedule.collapse import collapsed
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
 from netlang.schedule.layouts import with_layouts
+from netlang.schedule.masks import with_whole_sums
 from netlang.schedule.memory import lifetimes
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.program import (
@@ -51,7 +52,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     values of what is updated.
     """
     roots = tuple(dict.fromkeys(roots))
-    graph = with_plain_factors(with_residues(with_layouts(graph, [*roots, *updates.values()])))
+    graph = with_plain_factors(with_residues(with_layouts(with_whole_sums(graph), [*roots, *updates.values()])))
     needed = graph.ancestors([*roots, *updates.values(), *updates])
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}

@@ -1,0 +1,106 @@
+"""Sums of products without the conditions that pair places of the result, as the mask of an attention does.
+
+Register tiles know no such conditions. One on indices of the result alone comes after the sum:
+`(sum(j) q[t, j] k[s, j]) if s <= t else 0`. One that a factor keeps by itself, since it is zero elsewhere, is left out:
+`sum(s) p[t, s] v[s, j]`, where `p[t, s]` is zero but for `s <= t`.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from dataclasses import replace
+
+from netlang.graph.constructors import conjuncts, every, mul, select, within
+from netlang.graph.expression import ZERO, Apply, Condition, Expr, Read, Reduce, Select
+from netlang.graph.graph import Graph
+from netlang.graph.nodes import Equation, Node, Random
+from netlang.graph.recurrence import Loop
+from netlang.graph.traversal import free_indices, fresh, substitute
+from netlang.schedule.order import Group, split_guard
+from netlang.schedule.program import Tensor
+from netlang.schedule.tiles import tiling
+
+AT_ZERO = ("tanh", "sin", "erf", "sign", "abs")  # functions that are zero at zero
+DEPTH = 4  # how many equations a zero is looked for in
+
+
+def with_whole_sums(graph: Graph) -> Graph:
+    """The graph with such sums, where tiles are better for them than plain loops."""
+    in_loops = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
+    taken = dict.fromkeys(graph.nodes)
+    tensors = {
+        n.name: Tensor(n.name, n.name, n.name, n.shape, n.dtype, "random" if isinstance(n, Random) else "")
+        for n in graph
+    }
+    nodes: list[Node] = []
+    for node in graph:
+        name = fresh(f"{node.name}.whole", taken)
+        found = _whole(graph, node, name) if isinstance(node, Equation) and node.name not in in_loops else None
+        if found is not None:
+            total = found[0]
+            own = {total.name: Tensor(total.name, total.name, total.name, total.shape, total.dtype)}
+            if tiling(Group(total.indices, total.shape, [total]), ChainMap(own, tensors)) is None:
+                found = None
+            else:
+                taken[name] = None
+        nodes += found or (node,)
+    return graph.evolve(nodes) if nodes != list(graph) else graph
+
+
+def _whole(graph: Graph, node: Equation, name: str) -> tuple[Equation, ...] | None:
+    """The sum over all places, and what follows on it; None where no condition stands in the way of tiles."""
+    body = node.body
+    if not isinstance(body, Reduce) or body.op != "sum" or node.dtype != "real":
+        return None
+    guards, product = split_guard(body)
+    if not isinstance(product, Apply) or product.op != "mul":
+        return None
+    summed = {n for n, _ in body.ranges}
+    outside = [f for f in product.args if not free_indices(f) & summed]
+    inside = [f for f in product.args if free_indices(f) & summed]
+    paired = [g for g in guards if free_indices(g) & set(node.indices)]
+    after = [g for g in paired if not free_indices(g) & summed]
+    left_out = [g for g in paired if free_indices(g) & summed]
+    if not paired or len(inside) != 2 or not all(isinstance(f, Read) for f in inside):
+        return None
+    if not all(any(_is_zero_outside(graph, f, g, DEPTH) for f in inside) for g in left_out):
+        return None
+    extents = dict(zip(node.indices, node.shape, strict=True)) | dict(body.ranges)
+    kept = every(g for g in guards if g not in paired)
+    reads = [f for f in inside if isinstance(f, Read)]
+    for read in reads:
+        for place, extent in zip(read.indices, graph[read.tensor].shape, strict=True):
+            if not set(conjuncts(within(place, extent, extents))) <= set(conjuncts(kept)):
+                return None
+    total = replace(node, body=Reduce("sum", body.ranges, select(kept, mul(*inside), ZERO)))
+    if not after and not outside:
+        return (total,)
+    total = replace(total, name=name)
+    return total, replace(node, body=select(every(after), mul(*outside, Read(name, node.places)), ZERO))
+
+
+def _is_zero_outside(graph: Graph, e: Expr, condition: Condition, depth: int) -> bool:
+    """Whether an expression is surely zero where a condition does not hold."""
+    if e == ZERO:
+        return True
+    if isinstance(e, Select):
+        then = condition in conjuncts(e.condition) or _is_zero_outside(graph, e.then, condition, depth)
+        return then and _is_zero_outside(graph, e.otherwise, condition, depth)
+    if isinstance(e, Apply) and e.op in ("mul", "add"):
+        some_or_all = any if e.op == "mul" else all
+        return some_or_all(_is_zero_outside(graph, part, condition, depth) for part in e.args)
+    if isinstance(e, Apply) and e.op in AT_ZERO:
+        return _is_zero_outside(graph, e.args[0], condition, depth)
+    if isinstance(e, Reduce) and e.op == "sum":
+        return _is_zero_outside(graph, e.body, condition, depth)
+    if not isinstance(e, Read) or not depth:
+        return False
+    node = graph[e.tensor]
+    if not isinstance(node, Equation):
+        return False
+    bound = {n for n, _ in node.body.ranges} if isinstance(node.body, Reduce) else set()
+    if bound & (free_indices(e) | free_indices(condition)):
+        return False  # another index of the same name
+    body = node.body.body if isinstance(node.body, Reduce) and node.body.op == "sum" else node.body
+    here = substitute(body, dict(zip(node.indices, e.indices, strict=True)))
+    return _is_zero_outside(graph, here, condition, depth - 1)
