@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ndarray
 
 from netlang.diagnostics import fail, listing, nearest
 
@@ -220,8 +221,8 @@ class Known(Generic[Call]):
         if len(values) != len(self._dtypes):
             return None
         shapes = []
-        for value, dtype in zip(values, self._dtypes, strict=True):
-            if type(value) is not np.ndarray or value.dtype is not dtype or not value.flags.c_contiguous:
+        for value, dtype in zip(values, self._dtypes):  # noqa: B905 - to check their number costs as much as the rest
+            if type(value) is not ndarray or value.dtype is not dtype or not value.flags.c_contiguous:
                 return None
             shapes.append(value.shape)
         found = self._calls.get(tuple(shapes))

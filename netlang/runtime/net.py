@@ -6,7 +6,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -21,7 +21,7 @@ from netlang.graph.nodes import BATCH, Input, Node, Random, is_batched
 from netlang.graph.sizes import check
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
-from netlang.runtime.arguments import MOST_CALLS, Argument, Known, checked
+from netlang.runtime.arguments import Argument, Known, checked
 from netlang.runtime.inputs import arguments
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
@@ -58,7 +58,6 @@ class Compiled:
     graph: Graph
     roots: Mapping[str, str]
     program: CpuProgram
-    bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)
 
     @cached_property
     def carried(self) -> tuple[str, ...]:
@@ -104,11 +103,17 @@ class Compiled:
 
 
 class Fit(NamedTuple):
-    """How inputs of certain shapes are run, of how many examples, and whether that is a single one without a batch."""
+    """How inputs of certain shapes are run.
+
+    They are `batch` examples, or a `single` one without the dimension of the batch. `is_direct` says that they go to
+    the program as they are. `outputs` has the name, the node, and whether its first element is meant, of each root.
+    """
 
     binding: Binding
     batch: int
     single: bool
+    is_direct: bool
+    outputs: tuple[tuple[str, str, bool], ...]
 
 
 class Net:
@@ -250,9 +255,10 @@ class Net:
 
     def _outputs(self, forward: Compiled, fit: Fit, arrays: Sequence[Array]) -> dict[str, Array]:
         values = self._run(forward, fit, arrays)
-        if fit.single:
-            values = {n: value[0] if is_batched(forward.graph[n]) else value for n, value in values.items()}
-        return {name: values[node] for name, node in forward.roots.items()}
+        outputs: dict[str, Array] = {}
+        for name, node, is_first in fit.outputs:
+            outputs[name] = values[node][0] if is_first else values[node]
+        return outputs
 
     def stream(
         self, *, batch: int | None = None, capacity: int | None = None, over: str | None = None, **inputs: npt.ArrayLike
@@ -313,7 +319,8 @@ class Net:
         """One training step; returns each objective by name."""
         step = self.compiled("step")
         fit, arrays = self._fitting(step, inputs)
-        self._carry(step, fit.batch)
+        if step.carried:
+            self._carry(step, fit.batch)
         self.steps_done += 1  # inputs that do not fit are no step
         values = self._run(step, fit, arrays)
         return {name: float(values[node]) for name, node in step.roots.items()}
@@ -445,7 +452,11 @@ class Net:
             inputs,
             partial(check, compiled.graph.requirements),
         )
-        fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single)
+        self._carry(compiled, sizes[BATCH])
+        nodes = compiled.graph.nodes
+        outputs = tuple((n, node, single and is_batched(nodes[node])) for n, node in compiled.roots.items())
+        is_direct = compiled.is_pure and not single
+        fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single, is_direct, outputs)
         as_given = [a.reshape(a.shape[1:]) if single else a for a in arrays.values()]
         if len(inputs) == len(read):
             compiled.known.remember(as_given, sizes, fit)
@@ -453,9 +464,12 @@ class Net:
 
     def _run(self, compiled: Compiled, fit: Fit, arrays: Sequence[Array]) -> dict[str, Array]:
         """The value of each root by its node."""
+        moments = self.normalization.moments
+        if fit.is_direct and not moments:
+            return fit.binding.run(arrays)
         if fit.single:
             arrays = [array[None] for array in arrays]
-        if moments := self.normalization.moments:
+        if moments:
             named = zip(compiled.read, arrays, strict=True)
             arrays = [moments[name].apply(array) if name in moments else array for name, array in named]
         if compiled.carried:
@@ -483,17 +497,11 @@ class Net:
 
     def _binding(self, compiled: Compiled, sizes: Mapping[str, int]) -> Binding:
         """Runs of a use at these sizes, on the net's arrays and those that it reads of the user's."""
-        key = tuple([sizes[name] for name in compiled.program.program.sizes])
-        binding = compiled.bindings.get(key)
-        if binding is None:
-            if len(compiled.bindings) >= MOST_CALLS:
-                compiled.bindings.clear()
-            binding = compiled.bindings[key] = Binding(compiled.program, sizes, compiled.read)
-            if not compiled.moves:
-                binding.hold(self.bound({}, compiled.graph))
+        binding = compiled.program.binding(sizes, compiled.read)
+        binding.hold(self.bound({}, compiled.graph))
         return binding
 
-    def _computed(self, compiled: Compiled, binding: Binding, arrays: Iterable[Array]) -> dict[str, Array]:
+    def _computed(self, compiled: Compiled, binding: Binding, arrays: Sequence[Array]) -> dict[str, Array]:
         if compiled.is_pure:
             return binding.run(arrays)
         if compiled.reads_clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,14 @@ from netlang.graph.sizes import check, settled
 from netlang.passes.lift import lift
 from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
-from netlang.runtime.arguments import Argument, checked
+from netlang.runtime.arguments import Argument, Known, checked
 from netlang.runtime.inputs import arguments
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 
 if TYPE_CHECKING:
     from netlang.runtime.net import Compiled, Net
+    from netlang.runtime.preprocess import Moments
 
 Array = npt.NDArray[Any]
 
@@ -55,6 +56,15 @@ class Streaming:
         """The run-time sizes that are known from the beginning."""
         programs = (self.prologue.program.program, self.step.program)
         return sorted({s for p in programs for s in p.sizes} - {self.parts.size, BATCH})
+
+
+class Shown(NamedTuple):
+    """An output: its node, the dimensions over the sequence, if any, and whether the first of the batch is meant."""
+
+    name: str
+    node: str
+    over: tuple[bool, ...]
+    is_first: bool
 
 
 def compile_stream(net: Net, over: str | None) -> Streaming:
@@ -122,6 +132,8 @@ class Stream:
         self._grows = parts.size in streaming.step.program.sizes
         room = int(capacity or ROOM)
         self._sizes = {**sizes, parts.size: room if self.limit is None else max(1, min(room, self.limit))}
+        self._names = tuple(name for name in streaming.rows if name in parts.rows)
+        self._known = self._no_known()
         self._arrays: dict[str, Array] = {NOW: np.zeros((), np.int64)}
         self._arrays = self._allocated(self._sizes)
 
@@ -146,17 +158,30 @@ class Stream:
         """
         if self.limit is not None and self.length >= self.limit:
             self._refuse_row()
-        single = self._take(rows)
+        names = self._names
+        values: list[Any] = [rows.get(name) for name in names]
+        shown = self._known.find(values) if len(rows) == len(names) else None
+        if shown is None:
+            values, shown = self._looked_at(rows)
+        if moments := self.net.normalization.moments:
+            values = [
+                self._normalized(moments[n], n, a) if n in moments else a for n, a in zip(names, values, strict=True)
+            ]
         if self._grows and self.length == self._sizes[self._streaming.parts.size]:
             room = 2 * self.length if self.limit is None else min(2 * self.length, self.limit)
             sizes = {**self._sizes, self._streaming.parts.size: room}
             self._arrays = self._allocated(sizes)
             self._sizes = sizes
         self._arrays[NOW][...] = self.length
-        values = self._streaming.step.run(self._arrays, self._sizes)
+        found = self._streaming.step.binding(self._sizes, names).run(values, others=self._arrays)
         self.length += 1
-        step = self._streaming.parts.step
-        return {name: self._shown(step[node], values[node], single) for name, node in step.outputs.items()}
+        outputs: dict[str, Array] = {}
+        for output in shown:
+            value = found[output.node]
+            if output.over:
+                value = value[tuple([slice(self.length if is_over else None) for is_over in output.over])]
+            outputs[output.name] = value[0] if output.is_first else value
+        return outputs
 
     def feed(self, **sequences: npt.ArrayLike) -> dict[str, Array]:
         """Several steps: the outputs after the last row of each input over T, `[batch, n, ...]` with n in place of T.
@@ -257,6 +282,8 @@ class Stream:
         try:
             for buffer in self._streaming.step.program.of_kind("input", "param", "state", "output"):
                 name = buffer.name
+                if name in self._names:
+                    continue
                 if name in values and name not in step.updates:
                     if not is_batched(step[name]):
                         arrays[name] = values[name]
@@ -273,6 +300,10 @@ class Stream:
             _refuse_room(self.batch, sizes[self._streaming.parts.size])
         return arrays
 
+    def _no_known(self) -> Known[tuple[Shown, ...]]:
+        """Rows that fit are known from the first of a shape on, until the stream has another batch."""
+        return Known(self._streaming.rows[name] for name in self._names)
+
     def _choose(self, rows: Array) -> None:
         """Arrays of its own with the given examples of each that has the batch."""
         step = self._streaming.parts.step
@@ -282,13 +313,13 @@ class Stream:
                 return np.take(array, rows, axis=0)
             return array.copy() if name in step.updates else array
 
-        self.batch = len(rows)
+        self.batch, self._known = len(rows), self._no_known()
         self._sizes = {**self._sizes, BATCH: self.batch}
         self._fixed = {name: chosen(name, a) for name, a in self._fixed.items()}
         self._arrays = {name: self._fixed.get(name, chosen(name, a)) for name, a in self._arrays.items()}
 
-    def _take(self, rows: Mapping[str, npt.ArrayLike]) -> bool:
-        """Check the rows and put them where the step reads them; returns whether they are a single example."""
+    def _looked_at(self, rows: Mapping[str, npt.ArrayLike]) -> tuple[list[Any], tuple[Shown, ...]]:
+        """The rows that the step reads, as they were given but for their dtype and layout, and what it shows."""
         net, streaming = self.net, self._streaming
         known = {**self._sizes, streaming.parts.size: self.length + 1}
         arrays, sizes, single = checked(net.name, streaming.rows, streaming.parts.rows, (), rows, known=known)
@@ -300,20 +331,25 @@ class Stream:
                     f"the rows have {value} {there}, and the stream has {self._sizes[name]} {here}",
                     help="give a row for each sequence of the stream",
                 )
-        for name, array in arrays.items():
-            moments = net.normalization.moments.get(name)
-            if moments is not None:
-                axis = streaming.axes[name]
-                array = moments.apply(np.expand_dims(array, axis)).take(0, axis)
-            self._arrays[name][...] = array
-        return single
+        values = [
+            arrays[name].reshape(arrays[name].shape[1:] if single else arrays[name].shape) for name in self._names
+        ]
+        step = streaming.parts.step
+        shown = tuple(self._shown(name, step[node], single) for name, node in step.outputs.items())
+        if len(rows) == len(self._names):
+            self._known.remember(values, sizes, shown)
+        return values, shown
 
-    def _shown(self, node: Node, value: Array, single: bool) -> Array:
-        """The value of an output, of dimensions over the sequence the part so far."""
-        if self._over in node.shape:
-            so_far = [slice(self.length if n == self._over else None) for n in node.shape]
-            value = value[tuple(so_far)]
-        return value[0] if single and is_batched(node) else value
+    def _shown(self, name: str, node: Node, single: bool) -> Shown:
+        over = tuple(n == self._over for n in node.shape)
+        return Shown(name, node.name, over if any(over) else (), single and is_batched(node))
+
+    def _normalized(self, moments: Moments, name: str, row: Array) -> Array:
+        """A row, with or without the batch."""
+        axis = self._streaming.axes[name]
+        batched = row.reshape(self.batch, *row.shape[row.ndim - len(self._streaming.rows[name].extents) :])
+        normalized: Array = moments.apply(np.expand_dims(batched, axis)).take(0, axis)
+        return normalized
 
     def _refuse_row(self) -> NoReturn:
         sizes = self._sizes

@@ -34,7 +34,7 @@ from netlang.graph.verify import verify
 from netlang.random import derive_key
 from netlang.schedule import schedule
 from netlang.targets.cpu.generate import generate
-from netlang.targets.cpu.program import Binding, build
+from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
 from tests.passes.graphs import NOWHERE, equation, given, graph, padded, param, total, values
 
@@ -370,7 +370,7 @@ def test_runs_of_all_sizes_share_an_arena() -> None:
     compiled = build(schedule(test, ["y", "s"]))
     rng = np.random.default_rng(0)
     w, other = rng.standard_normal((2, 3, 3)).astype(np.float32)
-    bindings = {n: Binding(compiled, {"batch": n}, ["x"]) for n in (1, 4, 9)}
+    bindings = {n: compiled.binding({"batch": n}, ("x",)) for n in (1, 4, 9)}
     for binding in bindings.values():
         binding.hold({"w": w})
     for n in rng.choice([1, 4, 9], 40):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from netlang.diagnostics import InternalError
 from netlang.schedule.memory import ALIGNMENT, plan
 from netlang.schedule.program import Program
+from netlang.targets.cpu.address import address
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, address_slots, generate, number_slots
 from netlang.targets.cpu.native import NativeModule, compile_module
@@ -21,7 +21,7 @@ from netlang.targets.cpu.native import NativeModule, compile_module
 Array = npt.NDArray[Any]
 _NO_KEYS: Mapping[str, int] = MappingProxyType({})
 
-MOST_BINDINGS = 16  # that `run` remembers, for as many run-time sizes
+MOST_BINDINGS = 64  # that a program remembers, for as many run-time sizes
 
 
 def build(
@@ -48,7 +48,7 @@ class CpuProgram:
         self.lock = threading.Lock()
         self.start = 0  # the address from which the arena is used
         self._arena = np.empty(0, np.uint8)
-        self._bindings: dict[tuple[int, ...], Binding] = {}
+        self._bindings: dict[tuple[tuple[str, ...], tuple[int, ...]], Binding] = {}
 
     def run(
         self, arrays: Mapping[str, Array], sizes: Mapping[str, int], keys: Mapping[str, int] = _NO_KEYS
@@ -60,13 +60,17 @@ class CpuProgram:
         the key of each random node. Raises `InternalError` where an array is missing or has a wrong dtype, layout or
         shape: callers check what users give.
         """
-        values = tuple([sizes.get(name, 0) for name in self.program.sizes])
-        binding = self._bindings.get(values)
-        if binding is None:
+        return self.binding(sizes).run((), keys, arrays)
+
+    def binding(self, sizes: Mapping[str, int], given: tuple[str, ...] = ()) -> Binding:
+        """Runs of these sizes, each of which gets the arrays that `given` names; the same for the same."""
+        key = given, tuple([sizes.get(name, 0) for name in self.program.sizes])
+        found = self._bindings.get(key)
+        if found is None:
             if len(self._bindings) >= MOST_BINDINGS:
                 self._bindings.clear()
-            binding = self._bindings[values] = Binding(self, sizes)
-        return binding.run((), keys, arrays)
+            found = self._bindings[key] = Binding(self, sizes, given)
+        return found
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """The bytes of the arena that holds all temporaries, for these run-time sizes."""
@@ -121,9 +125,12 @@ class Binding:
             )
             for b in wanted.of_kind("input", "param", "state", "output")
         }
-        self._given = [(name, externals.pop(name).slot) for name in given]
+        self._given_names = tuple(given)
+        self._given = [externals.pop(name).slot for name in given]
         self._externals = list(externals.values())
         self._held: dict[str, Array] = {}
+        self._made: list[External] = []  # outputs of which each run gets new arrays
+        self._gives_roots = False  # whether these are the roots as they are
         self._roots = [
             (root, tensor.buffer, tuple(e.evaluate(sizes) for e in tensor.shape))
             for root, tensor in wanted.outputs.items()
@@ -131,22 +138,24 @@ class Binding:
 
     def hold(self, arrays: Mapping[str, Array]) -> None:
         """Run on these from now on; outputs that are not among them are made by each run."""
-        held = self._held
-        self._made: list[External] = []
+        held, made = self._held, list[External]()
         for external in self._externals:
             array = arrays.get(external.name)
             if array is None:
                 if external.kind != "output":
                     raise InternalError("CpuProgram.run", f"no array for the {external.kind} `{external.name}`")
-                self._made.append(external)
+                made.append(external)
             elif held.get(external.name) is not array:
                 _check(external, array)
                 self.memory[external.slot] = address(array)
                 held[external.name] = array
+        if made != self._made:
+            self._made = made
+            self._gives_roots = {(e.name, e.name, e.shape) for e in made} == set(self._roots)
 
     def run(
         self,
-        given: Iterable[Array] = (),
+        given: Sequence[Array] = (),
         keys: Mapping[str, int] = _NO_KEYS,
         others: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
@@ -155,41 +164,47 @@ class Binding:
         `given` are known to fit; `keys` has the key of each random node; `others` are held from now on.
         """
         memory = self.memory
-        now: dict[str, Array] = {}
-        with self._lock:
+        found: dict[str, Array] = {}
+        self._lock.acquire()  # a `with` would take as long as all that is done here for an array
+        try:
             if self._start != self._program.start:
                 self._place_temporaries()
             if others is not None:
                 self.hold(others)
-            for (name, slot), array in zip(self._given, given, strict=True):
+            for slot, array in zip(self._given, given):  # noqa: B905 - so would a check of their number
                 memory[slot] = address(array)
-                now[name] = array
             for name, slot, shape, dtype, _ in self._made:
-                now[name] = array = np.empty(shape, dtype)
+                array = found[name] = np.empty(shape, dtype)
                 memory[slot] = address(array)
-            for name, slot in self._keys:
-                if name not in keys:
-                    raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
-                self.numbers[slot] = keys[name]
+            if self._keys:
+                self._take_keys(keys)
             self.call()
-            found: dict[str, Array] = {}
-            for root, buffer, shape in self._roots:
-                array = now[buffer] if buffer in now else self._held[buffer]
-                found[root] = array if array.shape == shape else array.reshape(shape)
-            return found
+            return found if self._gives_roots else self._rooted(found, given)
+        finally:
+            self._lock.release()
+
+    def _rooted(self, found: Mapping[str, Array], given: Sequence[Array]) -> dict[str, Array]:
+        """The array of each root, of those made, given and held."""
+        rooted: dict[str, Array] = {}
+        for root, buffer, shape in self._roots:
+            array = found.get(buffer)
+            if array is None:
+                array = self._held.get(buffer)
+            if array is None:
+                array = given[self._given_names.index(buffer)]
+            rooted[root] = array if array.shape == shape else array.reshape(shape)
+        return rooted
+
+    def _take_keys(self, keys: Mapping[str, int]) -> None:
+        for name, slot in self._keys:
+            if name not in keys:
+                raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
+            self.numbers[slot] = keys[name]
 
     def _place_temporaries(self) -> None:
         """Write the addresses of the temporaries, in an arena that may have been exchanged for a larger one."""
         self._start = self._program.reserve(self._bytes)
         self.memory[self._temporaries] = self._start + self._offsets
-
-
-def address(array: Array) -> int:
-    """Where an array is: through its buffer, which takes a fifth of the time of `array.ctypes`, if it is writable."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # stubs lack the buffer
-    except (TypeError, ValueError):
-        return array.ctypes.data
 
 
 def _check(external: External, array: Array) -> None:
