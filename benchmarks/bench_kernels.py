@@ -84,7 +84,7 @@ end:
 }}
 """
     code = optimize.object_code(optimize.optimized([text], ["nl_peak"], target), target)
-    loaded = optimize.load(code, ["nl_peak"], target)
+    loaded = optimize.load([code], ["nl_peak"], target)
     rounds = 200_000
     memory, sizes = np.zeros(lanes, np.float32), np.array([rounds])
     entry = Entry("peak", ENTRY(loaded.addresses["nl_peak"]), loaded)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from netlang.graph.constructors import every, negate
-from netlang.graph.expression import TRUE, Const, Read
-from netlang.graph.integer import ZERO, Int, index, place_in, product
+from netlang.graph.expression import TRUE, Condition, Const, Read
+from netlang.graph.integer import ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
 from netlang.schedule.collapse import as_one, substituted
 from netlang.schedule.nest import loop_nest, scalars_and_stores
 from netlang.schedule.order import Group
 from netlang.schedule.program import (
+    LANES,
     Assign,
     Buffer,
+    Dot,
     Guard,
     Loop,
     Multiply,
@@ -23,8 +26,9 @@ from netlang.schedule.program import (
     Step,
     Store,
     Tensor,
+    Turn,
 )
-from netlang.schedule.tiles import Axis, Tiling, merged, tiling
+from netlang.schedule.tiles import ROWS, Axis, Tiling, merged, round_up, tilings
 
 Body = tuple[Statement, ...]
 
@@ -45,14 +49,14 @@ class Nests:
 
     def nest(self, group: Group) -> Body:
         """The statements of a group, by tiles where that is better."""
-        tiled = tiling(group, self.tensors)
-        if tiled is None:
-            return loop_nest(group, self.tensors, self.stored)
-        body = _Tiled(self, group, tiled).body()
-        if tiled.enough == TRUE:
-            return body
-        plain = loop_nest(group, self.tensors, self.stored)
-        return Guard(tiled.enough, body), Guard(negate(tiled.enough), plain)
+        body: Body = ()
+        rest: list[Condition] = []  # where the tilings before are not good
+        for tiled in tilings(group, self.tensors):
+            body += _guarded(every([*rest, tiled.enough]), _Tiled(self, group, tiled).body())
+            rest.append(negate(tiled.enough))
+            if tiled.enough == TRUE:
+                return body
+        return body + _guarded(every(rest), loop_nest(group, self.tensors, self.stored))
 
     def index(self, base: str, extent: Int) -> str:
         """A new index."""
@@ -74,12 +78,29 @@ class _Tiled:
     def __init__(self, nests: Nests, group: Group, tiled: Tiling) -> None:
         self.nests, self.group, self.tiled = nests, group, tiled
         name = group.members[0].name
-        turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
-        self.panels = nests.matrix(f"{name}.panels", tiled.pitch, turns)
-        self.sums = nests.matrix(f"{name}.sums", tiled.block, tiled.pitch)
+        if tiled.panel:
+            turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
+            self.panels = nests.matrix(f"{name}.panels", tiled.pitch, turns)
+        # whole squares of them, so that the last rows can be turned as the others
+        rows = round_up(tiled.block, LANES)
+        self.sums = nests.matrix(f"{name}.sums", rows, tiled.pitch)
+
+    @cached_property
+    def turned(self) -> str:
+        """The sums of a block of rows, turned: its rows are lanes."""
+        tiled = self.tiled
+        return self.nests.matrix(f"{self.group.members[0].name}.turned", tiled.pitch, round_up(self.height, LANES))
+
+    @property
+    def height(self) -> Int:
+        """How many rows are turned together."""
+        rows = self.tiled.rows.extent
+        return rows if rows.is_constant and rows.constant <= ROWS else integer(ROWS)
 
     def body(self) -> Body:
         tiled = self.tiled
+        if not tiled.panel:
+            return self._loops(tiled.outer, (*self._conditional((self._dot(),), (tiled.rows.extent,)), *self._rows()))
         if tiled.is_deep:
             return self._loops(tiled.packed, self._deep())
         inside = self._loops(tiled.around, self._blocks())
@@ -97,17 +118,22 @@ class _Tiled:
     def _blocks(self) -> Body:
         """Block by block of the rows: the sums, then what follows on them."""
         tiled = self.tiled
-        rows, height = tiled.rows.extent, tiled.block
+
+        def block(first: Int, stops: tuple[Int, ...]) -> Body:
+            rows = tuple(stop - first for stop in stops)
+            return (*self._summed(ZERO, tiled.steps, ZERO, rows, first), *self._rest(first, stops))
+
+        return self._by_blocks(tiled.block, block)
+
+    def _by_blocks(self, height: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
+        """The body for blocks of rows: for the first row, and the ends of which the least is that of the block."""
+        rows = self.tiled.rows.extent
         if height == rows:
-            return (*self._summed(ZERO, tiled.steps, ZERO, (rows,)), *self._rest(ZERO, (rows,)))
+            return body(ZERO, (rows,))
         count = (rows + (height - 1)) // height.constant
         block = self.nests.index("block", count)
         first = index(block) * height
-        inside = (
-            *self._summed(first, tiled.steps, ZERO, (height, rows - first)),
-            *self._rest(first, (first + height, rows)),
-        )
-        return self._loops([(block, count)], inside)
+        return self._loops([(block, count)], body(first, (first + height, rows)))
 
     def _deep(self) -> Body:
         """Chunk by chunk of the steps, all rows; then what follows on the sums."""
@@ -124,20 +150,26 @@ class _Tiled:
         multiply = self._multiply(above, steps, index(chunk), (rows,), _moved(tiled.left, first * step.left))
         inside = (self._pack(first * step.right, steps), *self._loops(tiled.around, (multiply,)))
         sums = self._conditional(self._loops([(chunk, count)], inside), (tiled.block,))
-        return (*sums, *self._loops(tiled.around, self._rest(ZERO, (rows,), above)))
+        return (*sums, *self._loops(tiled.around, self._rows(above)))
 
     def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Pack:
-        lanes = self.tiled.lanes
+        tiled, lanes = self.tiled, self.tiled.lanes
         steps = merged([replace(step, left=step.right) for step in steps])  # the left factor takes no part in it
-        return Pack(self.panels, _moved(self.tiled.right, distance), lanes.extent, lanes.step, steps)
+        return Pack(self.panels, tiled.panel, _moved(tiled.right, distance), lanes.extent, lanes.step, steps)
 
-    def _summed(self, first: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...]) -> Body:
+    def _summed(
+        self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
+    ) -> Body:
         left = _moved(self.tiled.left, first * self.tiled.rows.step)
-        return self._conditional((self._multiply(ZERO, steps, start, rows, left),), rows)
+        return self._conditional((self._multiply(above, steps, start, rows, left),), rows)
 
     def _multiply(self, first: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], left: Read) -> Multiply:
-        tiled = self.tiled
-        return Multiply(self.sums, first, rows, left, tiled.rows.step, self.panels, tiled.lanes.extent, steps, start)
+        tiled, lanes = self.tiled, self.tiled.lanes.extent
+        return Multiply(self.sums, first, rows, left, tiled.rows.step, self.panels, tiled.panel, lanes, steps, start)
+
+    def _dot(self) -> Dot:
+        tiled, rows, lanes = self.tiled, self.tiled.rows, self.tiled.lanes
+        return Dot(self.sums, rows.extent, tiled.left, rows.step, tiled.right, lanes.step, lanes.extent, tiled.steps)
 
     def _conditional(self, body: Body, rows: tuple[Int, ...]) -> Body:
         """The sums where the conditions hold, else zeros."""
@@ -149,17 +181,30 @@ class _Tiled:
         inner = Loop(lane, (ZERO,), (self.tiled.lanes.extent,), (clear,))
         return Guard(condition, body), Guard(negate(condition), (Loop(row, (ZERO,), rows, (inner,)),))
 
+    def _rows(self, above: Int = ZERO) -> Body:
+        """The group's members on all rows, with rows of sums `above`."""
+        height = self.height if self._is_turned else self.tiled.rows.extent
+        return self._by_blocks(height, lambda first, stops: self._rest(first, stops, above + first))
+
+    @property
+    def _is_turned(self) -> bool:
+        """Whether neighbours in a column of the sums are neighbours in memory, and not those in a row."""
+        last = self.group.indices[-1:]
+        return bool(self.tiled.panel) and last != self.tiled.lanes.names[-1:] and last == self.tiled.rows.names[-1:]
+
     def _rest(self, first: Int, stops: tuple[Int, ...], above: Int = ZERO) -> Body:
         """The group's members on rows `first` to the least of `stops`, for all lanes, with rows of sums `above`."""
         group, tiled = self.group, self.tiled
         reduced = group.members[0]
-        place = (above + place_in(tiled.rows.ranges) - first, place_in(tiled.lanes.ranges))
+        row, lane, lanes = place_in(tiled.rows.ranges) - first, place_in(tiled.lanes.ranges), tiled.lanes.extent
         rest = scalars_and_stores(group, group.members[1:], self.nests.tensors, self.nests.stored, reduced)
-        body: Body = (Assign(reduced.name, "real", Read(self.sums, place)), *rest)
-        turned = group.indices[-1:] != tiled.lanes.names[-1:] and group.indices[-1:] == tiled.rows.names[-1:]
-        if turned:
-            return self._axis(tiled.lanes, ZERO, (tiled.lanes.extent,), self._axis(tiled.rows, first, stops, body))
-        return self._axis(tiled.rows, first, stops, self._axis(tiled.lanes, ZERO, (tiled.lanes.extent,), body))
+        if not self._is_turned:
+            total = Assign(reduced.name, "real", Read(self.sums, (above + row, lane)))
+            return self._axis(tiled.rows, first, stops, self._axis(tiled.lanes, ZERO, (lanes,), (total, *rest)))
+        rows = tuple(stop - first for stop in stops)
+        total = Assign(reduced.name, "real", Read(self.turned, (lane, row)))
+        body = self._axis(tiled.lanes, ZERO, (lanes,), self._axis(tiled.rows, first, stops, (total, *rest)))
+        return (Turn(self.turned, self.sums, above, rows, lanes), *body)
 
     def _axis(self, axis: Axis, start: Int, stops: tuple[Int, ...], body: Body) -> Body:
         """A loop over places of an axis."""
@@ -183,6 +228,10 @@ class _Tiled:
             values[within], rest = rest % extent.constant, rest // extent.constant
         values[outermost] = rest
         return (Loop(name, (start,), stops, substituted(body, values)),)
+
+
+def _guarded(condition: Condition, body: Body) -> Body:
+    return body if condition == TRUE else (Guard(condition, body),)
 
 
 def _moved(read: Read, distance: Int) -> Read:

@@ -11,11 +11,10 @@ from netlang.graph.expression import Read
 from netlang.graph.integer import ONE, ZERO, Fetch, Int, index
 from netlang.graph.traversal import fresh, integers, rewrite, rewrite_condition, walk
 from netlang.schedule.program import (
+    Block,
     Extreme,
     Guard,
     Loop,
-    Multiply,
-    Pack,
     Statement,
     Tensor,
     accesses,
@@ -86,7 +85,7 @@ def _move_as_one(outer: str, inner: str, extent: Int, body: Body, tensors: Mappi
     for statement in statements(body):
         if isinstance(statement, Extreme):
             flats.append(statement.place)
-        elif isinstance(statement, Loop | Pack | Multiply):
+        elif isinstance(statement, Loop | Block):
             numbers += places(statement)
         for root in expressions(statement):
             numbers += (value for node in walk(root) if not isinstance(node, Read) for value in integers(node))

@@ -21,7 +21,7 @@ from netlang.graph.recurrence import Component, Loop
 from netlang.graph.traversal import free_indices, fresh, operands, reads, substitute
 from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
-from netlang.schedule.tiles import guess, is_size, tiling
+from netlang.schedule.tiles import guess, is_size, tilings
 
 LEAST = 4096  # of fewer products a sum is left as it is
 
@@ -81,7 +81,7 @@ class _Factors:
             return None
         tensors = {n.name: Tensor(n.name, n.name, n.name, n.shape, n.dtype) for n in self.made.values()}
         group = Group(node.indices, node.shape, [found[0]], self.times.get(node.name, ()))
-        if tiling(group, ChainMap(tensors, self.tensors)) is None:
+        if not tilings(group, ChainMap(tensors, self.tensors)):
             return None
         self.known |= {key: made.name for key, made in self.made.items()}
         self.tensors.update(tensors)

@@ -10,7 +10,7 @@ from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
 from netlang.schedule.order import Group, loop_order, replacement
 from netlang.schedule.program import Tensor
-from netlang.schedule.tiles import tiling
+from netlang.schedule.tiles import tilings
 
 MEMBERS = 16  # beyond this many equations a loop runs out of registers and pointers
 NEAR = 8  # how many of the latest groups of a shape may be joined because they read the same memory
@@ -63,8 +63,8 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor], times: tu
 
 def _takes_members(group: Group, tensors: Mapping[str, Tensor]) -> bool:
     """Whether the loops of a group's reduction leave the place for members that follow on each of its elements."""
-    tiled = tiling(group, tensors)
-    return (tiled is not None and tiled.enough == TRUE) or not loop_order(group, tensors).in_memory
+    always = any(tiled.enough == TRUE for tiled in tilings(group, tensors))
+    return always or not loop_order(group, tensors).in_memory
 
 
 def _is_reduction(equation: Equation) -> bool:

@@ -18,7 +18,7 @@ from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import free_indices, fresh, substitute
 from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
-from netlang.schedule.tiles import tiling
+from netlang.schedule.tiles import tilings
 
 AT_ZERO = ("tanh", "sin", "erf", "sign", "abs")  # functions that are zero at zero
 DEPTH = 4  # how many equations a zero is looked for in
@@ -39,7 +39,7 @@ def with_whole_sums(graph: Graph) -> Graph:
         if found is not None:
             total = found[0]
             own = {total.name: Tensor(total.name, total.name, total.name, total.shape, total.dtype)}
-            if tiling(Group(total.indices, total.shape, [total]), ChainMap(own, tensors)) is None:
+            if not tilings(Group(total.indices, total.shape, [total]), ChainMap(own, tensors)):
                 found = None
             else:
                 taken[name] = None

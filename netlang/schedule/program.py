@@ -9,7 +9,7 @@ next to `Kernel`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netlang.graph.expression import Condition, Expr, Read
 from netlang.graph.integer import ZERO, Int, product, row_major
@@ -146,7 +146,9 @@ class Loop:
     body: tuple[Statement, ...]
 
 
-PANEL = 32  # lanes that a product works on together
+LANES = 16  # of a vector, on most machines
+PANELS = (16, 32)  # lanes that a product works on together
+SUMS = 28  # vectors that a product keeps in registers
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Pack:
-    """A copy of a factor in panels of `PANEL` lanes: `target[panel, turns of steps, lane in panel]`.
+    """A copy of a factor in panels: `target[panel, turns of steps, lane in panel]`.
 
-    `source` is the element of the first lane and the first turn, `lanes` how many lanes there are, `lane` how far
-    apart; of a step, `right` is how far it moves in the source.
+    `panel` is how many lanes a panel has, `source` the element of the first lane and the first turn, `lanes` how many
+    lanes there are, `lane` how far apart; of a step, `right` is how far it moves in the source.
     """
 
     target: str
+    panel: int
     source: Read
     lanes: Int
     lane: Int
@@ -178,8 +181,9 @@ class Multiply:
     """`target[r, l] = sum(steps) left * right` for rows r and lanes l of all panels, by register tiles.
 
     `target` is a scratch matrix, written from row `first` on; the least of `rows` is how many there are. `left` is the
-    element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` are the panels of
-    `lanes` lanes that `Pack` has made with the same steps. Where `start` is not 0, the sum is added to the target.
+    element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` are the panels
+    of `panel` of the `lanes` each that `Pack` has made with the same steps. Where `start` is not 0, the sum is added to
+    the target.
     """
 
     target: str
@@ -188,12 +192,46 @@ class Multiply:
     left: Read
     row: Int
     right: str
+    panel: int
     lanes: Int
     steps: tuple[Step, ...]
     start: Int
 
 
-Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Pack | Multiply
+@dataclass(frozen=True)
+class Dot:
+    """`target[r, l] = sum(steps) left * right` for few rows, with both factors where they are.
+
+    `left` is the element of row 0 and `right` that of lane 0, at the first turn of the steps; rows are `row` apart, and
+    lanes `lane`. Either that is 1, or else the last step is, in both factors.
+    """
+
+    target: str
+    rows: Int
+    left: Read
+    row: Int
+    right: Read
+    lane: Int
+    lanes: Int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """`target[l, r] = source[r, l]` for `rows` rows from row `first` of the source on, and for `lanes` lanes.
+
+    Both are scratch matrices.
+    """
+
+    target: str
+    source: str
+    first: Int
+    rows: tuple[Int, ...]
+    lanes: Int
+
+
+Block = Pack | Multiply | Dot | Turn
+Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Block
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
@@ -277,6 +315,8 @@ def expressions(statement: Statement) -> tuple[Expr | Condition, ...]:
         return (statement.source,)
     if isinstance(statement, Multiply):
         return (statement.left,)
+    if isinstance(statement, Dot):
+        return (statement.left, statement.right)
     return (statement.condition,) if isinstance(statement, Guard) else ()
 
 
@@ -288,10 +328,14 @@ def places(statement: Statement) -> tuple[Int, ...]:
         return (statement.place,)
     if isinstance(statement, Search):
         return (statement.extent,)
-    if isinstance(statement, Pack | Multiply):
+    if isinstance(statement, Turn):
+        return (statement.first, *statement.rows, statement.lanes)
+    if isinstance(statement, Pack | Multiply | Dot):
         numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
         if isinstance(statement, Pack):
             return (*numbers, statement.lanes, statement.lane)
+        if isinstance(statement, Dot):
+            return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes)
         return (*numbers, statement.first, *statement.rows, statement.row, statement.lanes, statement.start)
     return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
 
@@ -305,9 +349,11 @@ def accesses(body: Iterable[Statement]) -> Iterator[tuple[str, tuple[Int, ...], 
             yield from ((fetch.tensor, fetch.indices, False) for fetch in value.fetches())
         if isinstance(statement, Store):
             yield statement.tensor, statement.indices, True
-        elif isinstance(statement, Pack | Multiply):
+        elif isinstance(statement, Block):
             if isinstance(statement, Multiply):
                 yield statement.right, (ZERO, ZERO), False
+            elif isinstance(statement, Turn):
+                yield statement.source, (ZERO, ZERO), False
             yield statement.target, (ZERO, ZERO), True
 
 
@@ -339,18 +385,32 @@ def rewrite_statements(
         if isinstance(s, Guard):
             return Guard(condition(s.condition), tuple(map(one, s.body)))
         if isinstance(s, Pack):
-            return Pack(s.target, factor(s.source), ints(s.lanes), ints(s.lane), tuple(map(step, s.steps)))
+            return replace(
+                s, source=factor(s.source), lanes=ints(s.lanes), lane=ints(s.lane), steps=tuple(map(step, s.steps))
+            )
+        if isinstance(s, Turn):
+            return replace(s, first=ints(s.first), rows=tuple(map(ints, s.rows)), lanes=ints(s.lanes))
+        if isinstance(s, Dot):
+            return replace(
+                s,
+                rows=ints(s.rows),
+                left=factor(s.left),
+                row=ints(s.row),
+                right=factor(s.right),
+                lane=ints(s.lane),
+                lanes=ints(s.lanes),
+                steps=tuple(map(step, s.steps)),
+            )
         if isinstance(s, Multiply):
-            return Multiply(
-                s.target,
-                ints(s.first),
-                tuple(map(ints, s.rows)),
-                factor(s.left),
-                ints(s.row),
-                s.right,
-                ints(s.lanes),
-                tuple(map(step, s.steps)),
-                ints(s.start),
+            return replace(
+                s,
+                first=ints(s.first),
+                rows=tuple(map(ints, s.rows)),
+                left=factor(s.left),
+                row=ints(s.row),
+                lanes=ints(s.lanes),
+                steps=tuple(map(step, s.steps)),
+                start=ints(s.start),
             )
         return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))
 

@@ -24,11 +24,10 @@ from netlang.schedule.masks import with_whole_sums
 from netlang.schedule.memory import lifetimes
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.program import (
+    Block,
     Buffer,
     Kernel,
     Loop,
-    Multiply,
-    Pack,
     Program,
     Statement,
     Tensor,
@@ -147,7 +146,7 @@ def _is_flat(body: tuple[Statement, ...], tensors: Mapping[str, Tensor]) -> bool
     loop = body[0]
     if len(body) != 1 or not isinstance(loop, Loop):
         return False
-    if any(isinstance(s, Loop | Pack | Multiply) for s in statements(loop.body)):
+    if any(isinstance(s, Loop | Block) for s in statements(loop.body)):
         return False
     for tensor, indices, _ in accesses(body):
         at = tensors[tensor].place(indices)

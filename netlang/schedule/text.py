@@ -13,6 +13,7 @@ from netlang.schedule.program import (
     Assign,
     Buffer,
     Combine,
+    Dot,
     Extreme,
     Guard,
     Kernel,
@@ -24,6 +25,7 @@ from netlang.schedule.program import (
     Statement,
     Step,
     Store,
+    Turn,
 )
 
 
@@ -82,12 +84,20 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             yield from _statements(s.body, margin + "    ")
         elif isinstance(s, Pack):
             lanes = f"lanes {s.lanes.key} by {s.lane.key}"
-            yield f"{margin}{s.target} = panels of {expression_text(s.source)}, {lanes}, {_steps(s.steps)}"
+            yield f"{margin}{s.target} = panels of {s.panel} of {expression_text(s.source)}, {lanes}, {_steps(s.steps)}"
         elif isinstance(s, Multiply):
             rows = f"rows {_end('min', s.rows)} by {s.row.key}"
             at = "" if s.first == ZERO else f" from {s.first.key}"
             sign = f"{at} =" if s.start == ZERO else f"{at} (+)= [{s.start.key}]"
             yield f"{margin}{s.target}{sign} {expression_text(s.left)}, {rows} * {s.right}, {_steps(s.steps)}"
+        elif isinstance(s, Dot):
+            left = f"{expression_text(s.left)}, rows {s.rows.key} by {s.row.key}"
+            right = f"{expression_text(s.right)}, lanes {s.lanes.key} by {s.lane.key}"
+            yield f"{margin}{s.target} = {left} * {right}, {_steps(s.steps)}"
+        elif isinstance(s, Turn):
+            at = "" if s.first == ZERO else f" from {s.first.key}"
+            size = f"rows {_end('min', s.rows)}, lanes {s.lanes.key}"
+            yield f"{margin}{s.target} = {s.source}{at} turned, {size}"
         else:
             yield f"{margin}for {s.index} in {_end('max', s.starts)} .. {_end('min', s.stops)}:"
             yield from _statements(s.body, margin + "    ")

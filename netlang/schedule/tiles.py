@@ -2,7 +2,8 @@
 
 A contraction `C[outer, rows, lanes] = sum(steps) left[outer, rows, steps] * right[outer, lanes, steps]` is recognised
 by its index structure alone. The right factor is copied into panels of lanes (`Pack`), products of blocks of rows go
-into a scratch matrix, and the rest of the group follows on it, row by row.
+into a scratch matrix, and the rest of the group follows on it, row by row. Where there are few rows, the copy would
+cost more than the products, and both factors are read where they are (`Dot`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from netlang.graph.expression import TRUE, Condition, Read
 from netlang.graph.integer import ONE, ZERO, Index, Int, Size, index, integer, is_nonnegative, product
 from netlang.graph.traversal import free_indices
 from netlang.schedule.order import Group, Ranges, contraction, interval, split_guard
-from netlang.schedule.program import PANEL, Step, Tensor
+from netlang.schedule.program import LANES, PANELS, SUMS, Step, Tensor
 
 TYPICAL = 64  # what a size that is known at run time only is taken to be
 DEEP = 4096  # more turns of the steps than this are taken in chunks
 CHUNK = 512  # of about so many turns
 ROWS, SCRATCH = 112, 2**16  # at most so many rows in a block, and elements in its scratch matrix
-TILE = 14  # rows of a register tile on most machines
-FEW_ROWS, FEW_LANES = 4, 16  # with fewer at run time, plain loops are faster
-UNSURE = 2  # how much better than others a tiling must be where that depends on run-time sizes
+FEW, FEW_HOISTED = 8, 3  # rows that factors are read in place for, also where the copy of one serves all times
+LEAST_LANES, LEAST_ROWS = 4, 4  # with fewer at run time, plain loops are faster
+UNSURE = 1.1  # how much better a tiling must be that takes rows or lanes of which there may be few
+PLAIN = 6  # products that plain loops do in a cycle
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Tiling:
     """How a group's contraction is tiled.
 
     `outer` are the indices of the loops around it, of which `packed` are those that the right factor depends on.
-    `conditions` are those without which the sum is zero; they depend on no index that is tiled. Where `enough` does not
-    hold, plain loops are better.
+    `conditions` are those without which the sum is zero; they depend on no index that is tiled. `panel` is how many
+    lanes go into a panel, 0 where the factors are read in place. It is good where `enough` holds, and takes about
+    `cost` cycles for a product.
     """
 
     left: Read
@@ -60,8 +63,9 @@ class Tiling:
     lanes: Axis
     steps: tuple[Step, ...]
     conditions: tuple[Condition, ...]
-    enough: Condition
-    cost: float = field(compare=False)
+    panel: int = 0
+    enough: Condition = TRUE
+    cost: float = field(default=0.0, compare=False)
 
     @property
     def is_deep(self) -> bool:
@@ -79,13 +83,13 @@ class Tiling:
         count = self.steps[0].counts[0]
         if not self.is_deep:
             return count
-        inner = math.prod(guess(step.counts[0]) for step in self.steps[1:])
+        inner = math.prod(_number(step.counts[0]) for step in self.steps[1:])
         return integer(max(1, CHUNK // inner))
 
     @property
     def pitch(self) -> Int:
-        """The lanes of full panels."""
-        return (self.lanes.extent + (PANEL - 1)) // PANEL * PANEL
+        """The lanes of full panels, or of full vectors."""
+        return round_up(self.lanes.extent, self.panel or LANES)
 
     @property
     def around(self) -> Ranges:
@@ -96,40 +100,58 @@ class Tiling:
     def block(self) -> Int:
         """How many rows are worked on together: all, where the steps are taken in chunks."""
         rows = self.rows.extent
+        if not self.panel:
+            return rows
         if self.is_deep:
             return rows * product(extent for _, extent in self.around)
-        most = max(TILE, min(ROWS, SCRATCH // guess(self.pitch) // TILE * TILE))
+        most = max(self.height, min(ROWS, SCRATCH // _number(self.pitch) // self.height * self.height))
         return rows if rows.is_constant and rows.constant <= most else integer(most)
 
+    @property
+    def height(self) -> int:
+        """The most rows of a register tile."""
+        return SUMS * LANES // self.panel
 
-def tiling(group: Group, tensors: Mapping[str, Tensor]) -> Tiling | None:
-    """The best tiling of the group's reduction, or None where plain loops are as good or the structure does not fit."""
+
+def round_up(extent: Int, unit: int) -> Int:
+    """The least multiple of the unit that is not below the extent."""
+    return (extent + (unit - 1)) // unit * unit
+
+
+def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
+    """The best tilings of the group's reduction; the first one that is `enough` is to be taken, else plain loops.
+
+    None are found where plain loops are as good, or the structure does not fit.
+    """
     roles, reduction = contraction(group), group.reduction
     if roles is None or reduction is None or group.members[0].dtype != "real":
-        return None
+        return ()
     if not all(map(is_size, [*group.shape, *(extent for _, extent in reduction.ranges)])):
-        return None
+        return ()
     guards, body = split_guard(reduction)
     if len(getattr(body, "args", ())) != 2:
-        return None
+        return ()
     extents = dict(group.ranges)
     left, right = ([(i, extents[i]) for i in role if i in extents] for role in (roles.left, roles.right))
     batch = [(i, extents[i]) for i in roles.batch if i in extents]
     if len(left) + len(right) + len(batch) != len(extents):
-        return None
+        return ()
     factors = [f for f in roles.factors if isinstance(f, Read) and _is_memory(tensors[f.tensor])]
     if len(factors) != 2:
-        return None
+        return ()
     summed = _Summed.of(list(reduction.ranges), guards, set(extents))
     if summed is None:
-        return None
+        return ()
     both = ((factors[0], left), (factors[1], right))
     candidates: list[Tiling] = []
     for (one, its), (other, others) in (both, both[::-1]):
         candidates += _tilings(group, one, its, other, others, batch, summed, tensors)
-    plain = math.prod(map(guess, [e for _, e in group.ranges] + [e for _, e in reduction.ranges])) / 6
-    good = [t for t in candidates if t.cost < plain]
-    return min(good, key=lambda t: t.cost * (1 if t.enough == TRUE else UNSURE), default=None)
+    good = [t for t in candidates if t.cost < 1 / PLAIN]
+    best = min((t for t in good if t.enough == TRUE or t.panel), key=lambda t: t.cost, default=None)
+    few = min((t for t in good if t.enough != TRUE and not t.panel), key=lambda t: t.cost, default=None)
+    if few is None or (best is not None and not best.panel):
+        return () if best is None else (best,)
+    return (few,) if best is None else (few, replace(best, enough=_enough(best, group, few.rows.extent)))
 
 
 def _is_memory(tensor: Tensor) -> bool:
@@ -197,17 +219,22 @@ def _tilings(
     steps = tuple(
         Step(summed.counts[n], left_step[n], right_step[n])
         for n in sorted(summed.counts, key=lambda n: -guess(right_step[n]))
+        if summed.counts[n] != (ONE,)
     )
+    turns = merged(steps) or (Step((ONE,), ZERO, ZERO),)
     origin = {name: integer(start) for name, start in summed.starts.items()}
     for rows in _axes(left_ranges, left_step) or [Axis((), ZERO)]:
         for lanes in _axes(right_ranges, right_step):
             packed = [*batch, *(r for r in right_ranges if r[0] not in lanes.names)]
             outer = [*packed, *(r for r in left_ranges if r[0] not in rows.names)]
             at = origin | dict.fromkeys((*rows.names, *lanes.names), ZERO)
-            found = Tiling(
-                _at(left, at), _at(right, at), outer, packed, rows, lanes, merged(steps), summed.conditions, TRUE, 0.0
-            )
-            yield replace(found, enough=_enough(found, group), cost=_cost(found, group))
+            found = Tiling(_at(left, at), _at(right, at), outer, packed, rows, lanes, turns, summed.conditions)
+            for panel in PANELS:
+                by_panels = replace(found, panel=panel)
+                yield replace(by_panels, enough=_enough(by_panels, group), cost=_cost(by_panels, group))
+            few = integer(FEW_HOISTED if found.is_hoisted(group) else FEW) - rows.extent
+            if _is_in_place(found) and not (few.is_constant and few.constant < 0):
+                yield replace(found, enough=every([at_least_zero(few)]), cost=_cost_in_place(found))
 
 
 def _at(read: Read, values: Mapping[str, Int]) -> Read:
@@ -260,36 +287,74 @@ def is_size(extent: Int) -> bool:
     return not any(extent.fetches()) and not extent.indices()
 
 
-def guess(value: Int) -> int:
+def guess(value: Int, typical: int = TYPICAL) -> int:
     """A value with every run-time size, and every index of a loop around it, typical."""
-    return value.rewrite(lambda atom: integer(TYPICAL) if isinstance(atom, Size | Index) else None).constant
+    return value.rewrite(lambda atom: integer(typical) if isinstance(atom, Size | Index) else None).constant
+
+
+def _is_in_place(t: Tiling) -> bool:
+    """Whether vectors can be read from both factors where they are: along the lanes, or along the last step."""
+    last = t.steps[-1] if t.steps else None
+    return t.lanes.step == ONE or (last is not None and last.left == last.right == ONE)
+
+
+def _number(value: Int) -> int:
+    """A typical count of turns, at least one."""
+    return max(1, guess(value))
 
 
 def _cost(t: Tiling, group: Group) -> float:
-    """Cycles for vectors of 16 lanes: of the products, the copies into panels, and the group's own loops."""
-    rows, lanes = guess(t.rows.extent), guess(t.lanes.extent)
-    turns = math.prod(min(map(guess, step.counts)) for step in t.steps)
-    around = math.prod(guess(e) for _, e in t.outer)
-    packs = math.prod(guess(e) for _, e in t.packed)
-    tiles = rows // TILE * TILE + sum(max(4, h) for h in (8, 4, 2, 1) if rows % TILE & h)
-    panels = math.ceil(lanes / PANEL)
+    """Cycles for a product, for vectors of 16 lanes: with the copies into panels, and the group's own loops."""
+    rows, lanes = _number(t.rows.extent), _number(t.lanes.extent)
+    turns = math.prod(min(map(_number, step.counts)) for step in t.steps)
+    around = math.prod(_number(e) for _, e in t.outer)
+    packs = math.prod(_number(e) for _, e in t.packed)
+    vectors, panels = t.panel // LANES, math.ceil(lanes / t.panel)
+    tiles = math.ceil(rows / t.height)
+    low, higher = divmod(rows, tiles)
+    heights = ((low + 1, higher), (low, tiles - higher))
+    products = sum(count * (turns * _turn(h, vectors) + 2 * h * vectors + 10) for h, count in heights if count)
     last_step = merged([replace(step, left=step.right) for step in t.steps])[-1]
-    turned = last_step.right == ONE and min(map(guess, last_step.counts)) >= 16
-    copied = lanes * turns * (0.3 if t.lanes.step == ONE or turned else 1.5)
+    beside = t.lanes.step == ONE or (last_step.right == ONE and min(map(_number, last_step.counts)) >= LANES)
+    copied = lanes * turns * (0.3 if beside else 1.5)
     if t.is_hoisted(group):
         copied /= TYPICAL
-    last = group.indices[-1] if group.indices else ""
-    stored = rows * lanes * (0.3 if last in t.lanes.names or not t.lanes.names else 4.0)
-    run = min(16, *map(guess, t.steps[-1].counts)) if abs(guess(t.steps[-1].left)) == 1 else 1
-    far = rows * turns / run / 2 if guess(t.rows.step) > 16 else 0.0  # cache lines of the left factor
-    return around * (tiles * panels * (turns + 8) + far + stored + 40) + packs * (copied + 40)
+    run = min(LANES, *map(_number, t.steps[-1].counts)) if abs(guess(t.steps[-1].left)) == 1 else 1
+    beside_rows = min(LANES, rows) if guess(t.rows.step) == 1 else 1
+    far = rows * turns / max(run, beside_rows) / 2  # cache lines of the left factor
+    stored = rows * lanes * _stored(t, group)
+    cycles = around * (panels * products + far + stored + 40) + packs * (copied + 40)
+    is_sure = all(e.is_constant or guess(e, 1) >= LANES for e in (t.rows.extent, t.lanes.extent))
+    return cycles / (around * rows * lanes * turns) * (1 if is_sure else UNSURE)
 
 
-def _enough(t: Tiling, group: Group) -> Condition:
-    """There must be enough rows for a copy that turns the factor, and enough lanes to fill a panel."""
+def _turn(height: int, vectors: int) -> float:
+    """The cycles of a tile for a turn of the steps: two operations or two loads a cycle, and four to wait for a sum."""
+    return max(height * vectors / 2, (height + vectors) / 2, 4.0)
+
+
+def _stored(t: Tiling, group: Group) -> float:
+    """The cycles to store a sum: neighbours of a row, neighbours of a column, which are turned, or none."""
+    last = group.indices[-1:]
+    if not last or last[0] in t.lanes.names or not t.lanes.names:
+        return 0.3
+    return 0.6 if last[0] in t.rows.names else 2.0
+
+
+def _cost_in_place(t: Tiling) -> float:
+    """Cycles for a product of one row."""
+    lanes = _number(t.lanes.extent)
+    turns = math.prod(min(map(_number, step.counts)) for step in t.steps)
+    along = LANES if t.lanes.step == ONE else min(LANES, *map(_number, t.steps[-1].counts))
+    whole = math.ceil(lanes / LANES) * LANES if t.lanes.step == ONE else lanes
+    return (whole * turns / along + (1 if t.lanes.step == ONE else 5) * lanes + 40) / (lanes * turns)
+
+
+def _enough(t: Tiling, group: Group, many: Int | None = None) -> Condition:
+    """There must be enough rows for a copy that turns the factor, and enough lanes; there are of `many`."""
     parts = []
-    if t.lanes.step != ONE and not t.is_hoisted(group) and not t.rows.extent.is_constant:
-        parts.append(t.rows.extent - FEW_ROWS)
-    if not t.lanes.extent.is_constant:
-        parts.append(t.lanes.extent - FEW_LANES)
-    return every(at_least_zero(part) for part in parts if not is_nonnegative(part))
+    if t.lanes.step != ONE and not t.is_hoisted(group) and t.rows.extent != many:
+        parts.append(t.rows.extent - LEAST_ROWS)
+    if t.lanes.extent != many:
+        parts.append(t.lanes.extent - LEAST_LANES)
+    return every(at_least_zero(part) for part in parts if not part.is_constant and not is_nonnegative(part))

@@ -73,8 +73,8 @@ def test_a_dot_product_runs_over_the_summed_index_innermost() -> None:
     assert nest(program) == ["b: 0..|batch|", "k: 0..2", "i: 0..40"]
 
 
-def test_an_outer_product_accumulates_rows_in_memory() -> None:
-    y = equation("dW", {"k": 2, "i": 40}, total("sum", {"b": B}, mul(read("dy", b, k), read("x", b, i))))
+def test_an_outer_maximum_accumulates_rows_in_memory() -> None:
+    y = equation("dW", {"k": 2, "i": 40}, total("max", {"b": B}, mul(read("dy", b, k), read("x", b, i))))
     program = schedule(graph(given("x", B, 40), given("dy", B, 2), y), ["dW"])
     assert nest(program) == ["k: 0..2", "i: 0..40", "b: 0..|batch|", "i: 0..40"]
 

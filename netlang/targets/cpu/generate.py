@@ -11,17 +11,19 @@ from collections.abc import Iterable, Mapping
 from netlang.graph.integer import ZERO, Int, is_nonnegative
 from netlang.schedule.program import (
     Assign,
+    Block,
     Combine,
+    Dot,
     Extreme,
     Guard,
     Kernel,
     Loop,
-    Multiply,
     Pack,
     Program,
     Search,
     Statement,
     Store,
+    Turn,
 )
 from netlang.schedule.text import source_text
 from netlang.targets.cpu.expressions import SUM, Expressions, sizes_text
@@ -120,28 +122,41 @@ class _Function:
             self._extreme(s)
         elif isinstance(s, Search):
             self._search(s)
-        elif isinstance(s, Pack | Multiply):
-            self._product(s)
+        elif isinstance(s, Block):
+            self._block_call(s)
         else:
             self._store(s)
 
-    def _product(self, s: Pack | Multiply) -> None:
+    def _block_call(self, s: Block) -> None:
         write = self.body
+        name, moves = type(s).__name__.lower(), list[tuple[Int, ...]]()
         if isinstance(s, Pack):
-            values = [write.pointer(s.target), write.pointer(s.source.tensor, s.source.indices)]
+            values = [write.pointer(s.target), write.pointer(s.source.tensor, s.source.indices), str(s.panel)]
             values += [write.integer(s.lanes), write.integer(s.lane)]
-            moves = [step.right for step in s.steps]
+            moves = [(step.right,) for step in s.steps]
+        elif isinstance(s, Turn):
+            values = [write.pointer(s.target), write.integer(self._pitch(s.target))]
+            values += [write.pointer(s.source, (s.first, ZERO)), write.integer(self._pitch(s.source))]
+            values += [self._end("min", s.rows), write.integer(s.lanes)]
+        elif isinstance(s, Dot):
+            values = [write.pointer(s.target), write.integer(self._pitch(s.target)), write.integer(s.rows)]
+            values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
+            values += [write.pointer(s.right.tensor, s.right.indices), write.integer(s.lane), write.integer(s.lanes)]
+            moves = [(step.left, step.right) for step in s.steps]
         else:
-            pitch = self.program.tensors[s.target].shape[1]
-            values = [write.pointer(s.target, (s.first, ZERO)), write.integer(pitch), write.integer(s.start)]
+            name = f"multiply_{s.panel}"
+            values = [write.pointer(s.target, (s.first, ZERO)), write.integer(self._pitch(s.target))]
+            values.append(write.integer(s.start))
             values.append(self._end("min", s.rows))
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
             values += [write.pointer(s.right), write.integer(s.lanes)]
-            moves = [step.left for step in s.steps]
-        for step, move in zip(s.steps, moves, strict=True):
-            values += [self._end("min", step.counts), write.integer(move)]
-        name = "pack" if isinstance(s, Pack) else "multiply"
-        write.emit(f"{name}_{len(s.steps)}({', '.join(values)})")
+            moves = [(step.left,) for step in s.steps]
+        for step, each in zip(() if isinstance(s, Turn) else s.steps, moves, strict=True):
+            values += [self._end("min", step.counts), *map(write.integer, each)]
+        write.emit(f"{name}({', '.join(values)})")
+
+    def _pitch(self, matrix: str) -> Int:
+        return self.program.tensors[matrix].shape[1]
 
     def _header(self, line: str, body: Iterable[Statement]) -> None:
         self.body.emit(line)

@@ -15,8 +15,8 @@
     `a` if the condition holds, else `b`, both evaluated: no branch, so the loop around it vectorizes.
 `isnan(x)`
     Whether a float is NaN.
-`pack_n(...) multiply_n(...)`
-    Copies into panels and products of blocks with n summed loops; see `blocks`.
+`pack(...) turn(...) multiply_n(...) dot(...)`
+    Copies and products of blocks (n is the width of panels); see `copies` and `products`.
 `opaque(n)`
     The integer n, which the optimizer does not see through.
 `uniform(key, counter) normal(key, counter)`
@@ -36,6 +36,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+
+from netlang.schedule.program import PANELS
 
 SUFFIX = {types.float32: "f32", types.float64: "f64"}
 ELEMENTS = {
@@ -172,23 +174,36 @@ def _random(name: str, real: str) -> Intrinsic:
     return Intrinsic(name, lambda key, counter: Typed(element, (types.int64, types.int64), emit))
 
 
-def _block(name: str, levels: int) -> Intrinsic:
-    """A function on blocks, defined in `blocks`: its pointers are all to the one type of element."""
+LEVELS = (0, 3, 6)
+"""How many summed loops functions on blocks have; a call that has fewer gets more, of one turn, outside them."""
+
+
+def _block(name: str, fixed: int, of_a_step: int = 2) -> Intrinsic:
+    """A function on blocks (see `blocks`), with so many arguments before and for each summed loop.
+
+    Its pointers are all to the one type of element.
+    """
 
     def typed(*arguments: Any) -> Typed | None:
         pointers = [a for a in arguments if isinstance(a, types.CPointer)]
         if not pointers or any(p != pointers[0] for p in pointers) or pointers[0].dtype not in SUFFIX:
             return None
+        given = (len(arguments) - fixed) // of_a_step
+        levels = next((n for n in LEVELS if given <= n), None)
+        if levels is None:
+            return None
         symbol = f"nl_{name}_{levels}_{SUFFIX[pointers[0].dtype]}"
+        one_turn = [ir.Constant(ir.IntType(64), 1), *[ir.Constant(ir.IntType(64), 0)] * (of_a_step - 1)]
+        more = one_turn * (levels - given)
         wanted = tuple(a if isinstance(a, types.CPointer) else types.int64 for a in arguments)
 
         def emit(context: Any, builder: Any, values: list[Any]) -> Any:
-            _call(builder, symbol, ir.VoidType(), values)
+            _call(builder, symbol, ir.VoidType(), [*values[:fixed], *more, *values[fixed:]])
             return context.get_dummy_value()
 
         return Typed(types.none, wanted, emit)
 
-    return Intrinsic(f"{name}_{levels}", typed)
+    return Intrinsic(name, typed)
 
 
 def _offset(x: Any, n: Any) -> Typed | None:
@@ -219,7 +234,8 @@ INTRINSICS = {
         _llvm("pow", 2, "pow"),
         _llvm("max", 2, "maximum", "smax"),
         _llvm("min", 2, "minimum", "smin"),
-        *(_block(name, levels) for name in ("multiply", "pack") for levels in range(1, 7)),
+        *(_block(f"multiply_{panel}", 8) for panel in PANELS),
+        *(_block("pack", 5), _block("turn", 6), _block("dot", 8, 3)),
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),

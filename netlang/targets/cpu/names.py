@@ -5,13 +5,15 @@ from __future__ import annotations
 import keyword
 import re
 
+from netlang.schedule.program import PANELS
+
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
     {
         *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "run", "range", "where"),
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
         *("isnan", "inf", "nan", "pi", "uniform", "normal"),
-        *(f"{name}_{levels}" for name in ("pack", "multiply") for levels in range(1, 7)),
+        *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in PANELS)),
     }
 )
 

@@ -6,6 +6,7 @@ A cache hit imports llvmlite alone. The code runs without the interpreter: entri
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from netlang.targets.cpu.optimize import Loaded, Machine
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 COMPILER = (
     *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
-    *("native.py", "../../schedule/program.py"),
+    *("vectors.py", "copies.py", "products.py", "native.py", "../../schedule/program.py"),
 )
 
 
@@ -63,7 +64,30 @@ def compile_module(
     if code is None:
         code = optimize.object_code(unit.optimized(), unit.machine)
         store.store(unit.key, code)
-    return NativeModule(unit, code)
+    return NativeModule(unit, code, block_objects(code, unit.machine, store))
+
+
+BLOCK = re.compile(r"nl_(?:pack|turn|dot|multiply_\d+)_\d_f\d\d")
+
+
+def called_blocks(code: str | bytes) -> list[str]:
+    """The functions on blocks (see `blocks`) that LLVM code or object code names."""
+    return sorted(set(BLOCK.findall(code if isinstance(code, str) else code.decode("latin-1"))))
+
+
+def block_objects(code: bytes, machine: Machine, store: ObjectCache) -> tuple[bytes, ...]:
+    """The objects of the functions on blocks that object code calls, compiled or found."""
+    out = []
+    for symbol in called_blocks(code):
+        kept = key((compiler(), machine.triple, machine.cpu, machine.features, symbol))
+        found = store.load(kept)
+        if found is None:
+            from netlang.targets.cpu import blocks
+
+            found = optimize.object_code(optimize.simplified(blocks.module(symbol, machine), symbol, machine), machine)
+            store.store(kept, found)
+        out.append(found)
+    return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -84,20 +108,21 @@ class Unit:
 
     def optimized(self) -> Any:
         """The optimized LLVM module; the only place where Numba is imported."""
-        from netlang.targets.cpu import blocks, elementary
+        from netlang.targets.cpu import elementary
         from netlang.targets.cpu.lower import lower
 
         text = lower(self.source, self.entries, self.dtype)
-        texts = [text, elementary.module(), *filter(None, [blocks.module(text, self.machine)])]
-        return optimize.optimized(texts, [symbol(e) for e in self.entries], self.machine)
+        shown = [symbol(e) for e in self.entries]
+        return optimize.optimized([text, elementary.module()], shown, self.machine, called_blocks(text))
 
 
 @dataclass(frozen=True, eq=False)
 class NativeModule:
-    """Object code and its entries."""
+    """Object code and its entries, and the objects of the functions on blocks that it calls."""
 
     unit: Unit
     object_code: bytes
+    blocks: tuple[bytes, ...] = ()
 
     def entry(self, name: str) -> Entry:
         """The exported function `name`. The code stays loaded while the entry lives."""
@@ -115,7 +140,9 @@ class NativeModule:
 
     @cached_property
     def _loaded(self) -> Loaded:
-        return optimize.load(self.object_code, [symbol(e) for e in self.unit.entries], self.unit.machine)
+        return optimize.load(
+            [self.object_code, *self.blocks], [symbol(e) for e in self.unit.entries], self.unit.machine
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from netlang.targets.cpu.library.layout import Block
 from netlang.targets.cpu.library.link import Data, link
 from netlang.targets.cpu.library.processor import Processor
 from netlang.targets.cpu.library.wrapper import exported, manifest_symbol, program_symbol, values_symbol, wrapper
-from netlang.targets.cpu.native import Unit, compiler, symbol
+from netlang.targets.cpu.native import Unit, block_objects, compiler, symbol
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,9 @@ def build(
     """
     packed = pack(interface.net, values)
     objects = [_kernels(interface, function, processor) for function in interface.functions]
+    store = ObjectCache(cache_folder())
+    blocks = (each for code in objects for each in block_objects(code, processor.kernels, store))
+    objects += dict.fromkeys(blocks)  # one for all functions that call it
     objects.append(_object(wrapper(interface), processor.baseline, exported(interface)))
     manifest = json.dumps({**facts, **_facts(interface, processor, packed)}, sort_keys=True).encode()
     framed = len(manifest).to_bytes(8, "little") + hashlib.sha256(manifest).digest() + manifest + b"\0"

@@ -1,0 +1,266 @@
+"""Products of blocks as LLVM code: register tiles of rows by vectors of lanes.
+
+All sums of a tile stay in registers while the summed loops run. How many there are follows from the machine: 28 of its
+32 vector registers, or 12 of 16.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+from numba.core.cgutils import for_range
+
+from netlang.schedule.program import LANES
+from netlang.targets.cpu.vectors import I64, Writer
+
+
+def multiply(w: Writer, symbol: str, panel: int) -> None:
+    """`target[r * pitch + l] = sum left * right` for rows r < rows and lanes l up to the end of the last panel.
+
+    The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
+    the right one lies in the panels that `pack` makes. The sum is added to the target where `start` is not 0. The rows
+    are divided into tiles that are as equal as can be.
+    """
+    kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, *[I64] * (2 * w.levels)]
+    function, b = w.function(symbol, kinds, shown=True)
+    target, pitch, start, rows, left, left_row, right, lanes, *steps = function.args
+    vectors = panel // LANES
+    highest = w.accumulators // vectors
+    width = vectors * w.width
+    turns = steps[0]
+    for count in steps[2::2]:
+        turns = b.mul(turns, count)
+    distance = b.mul(turns, I64(panel))
+    tiles = w.rounded_up(b, rows, I64(highest))
+    some = b.icmp_signed(">", tiles, I64(0))
+    low = b.sdiv(rows, b.select(some, tiles, I64(1)))
+    higher = b.sub(rows, b.mul(low, tiles))
+    with for_range(b, w.rounded_up(b, lanes, I64(panel))) as p, for_range(b, I64(max(1, panel // width))) as part:
+        skipped = b.mul(part.index, I64(width))
+        panel_target = b.gep(target, [b.add(b.mul(p.index, I64(panel)), skipped)])
+        panel_right = b.gep(right, [b.add(b.mul(p.index, distance), skipped)])
+        row = w.variable(b, I64(0))
+        with for_range(b, tiles) as tile:
+            height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
+            here = b.load(row)
+            arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
+            arguments += [b.gep(left, [b.mul(here, left_row)]), left_row, panel_right, *steps]
+            end = b.append_basic_block("end")
+            choice = b.switch(height, end)
+            for known in range(1, highest + 1):
+                with b.goto_block(case := b.append_basic_block(f"rows{known}")):
+                    b.call(_tile(w, known, vectors, panel), arguments)
+                    b.branch(end)
+                choice.add_case(I64(known), case)
+            b.position_at_end(end)
+            b.store(b.add(here, height), row)
+    b.ret_void()
+
+
+def _tile(w: Writer, height: int, vectors: int, panel: int) -> Any:
+    """The function of one tile: `height` rows by some vectors of lanes."""
+    name = f"tile_{height}_{panel}_{w.levels}_{w.suffix}"
+    if made := w.known(name):
+        return made
+    kinds = [w.pointer, I64, I64, w.pointer, I64, w.pointer, *[I64] * (2 * w.levels)]
+    function, b = w.function(name, kinds)
+    target, pitch, start, left, left_row, right, *steps = function.args
+    sums = [[w.variable(b, w.zero) for _ in range(vectors)] for _ in range(height)]
+    place = w.variable(b, right)
+    distances = [b.mul(left_row, I64(r)) for r in range(height)]
+
+    def update(pointers: Any) -> None:
+        """One turn of the summed loops."""
+        (left,) = pointers
+        right = b.load(place)
+        b.store(b.gep(right, [I64(panel)]), place)
+        lanes = [w.load(b, right, v) for v in range(vectors)]
+        for r, row in enumerate(sums):
+            factor = w.spread(b, b.load(b.gep(left, [distances[r]])))
+            for v, each in enumerate(row):
+                b.store(w.fma(b, factor, lanes[v], b.load(each)), each)
+
+    w.summed(b, [left], steps, update)
+    with b.if_else(b.icmp_signed("==", start, I64(0))) as (fresh, more):
+        for branch, adds in ((fresh, False), (more, True)):
+            with branch:
+                for r, row in enumerate(sums):
+                    there = b.gep(target, [b.mul(pitch, I64(r))])
+                    for v, each in enumerate(row):
+                        value = b.load(each)
+                        w.store(b, b.fadd(value, w.load(b, there, v)) if adds else value, there, v)
+    b.ret_void()
+    return function
+
+
+def dot(w: Writer, symbol: str) -> None:
+    """`target[r * pitch + l] = sum left * right` for few rows, both factors where they are.
+
+    Lanes are `lane` apart in the right factor, which either is 1 or else the innermost step of both factors is. Each
+    summed loop is a count, a step of the left and one of the right factor.
+    """
+    kinds = [w.pointer, I64, I64, w.pointer, I64, w.pointer, I64, I64, *[I64] * (3 * w.levels)]
+    function, b = w.function(symbol, kinds, shown=True)
+    target, pitch, rows, left, left_row, right, lane, lanes, *steps = function.args
+    with b.if_else(b.icmp_signed("==", lane, I64(1))) as (beside, along):
+        with beside:
+            with for_range(b, rows) as r, for_range(b, lanes) as each:
+                b.store(ir.Constant(w.real, 0.0), b.gep(target, [b.add(b.mul(r.index, pitch), each.index)]))
+            *outer, count, left_step, right_step = steps
+
+            def run(pointers: Any) -> None:
+                """One run of the innermost loop."""
+                arguments = [target, pitch, rows, pointers[0], left_row, pointers[1], lanes]
+                b.call(_added_rows(w), [*arguments, count, left_step, right_step])
+
+            w.summed(b, [left, right], outer, run)
+        with along:
+
+            def block(first: Any, outputs: int, r: Any, height: int) -> None:
+                there = b.gep(target, [b.add(b.mul(r, pitch), first)])
+                ours, theirs = b.gep(left, [b.mul(r, left_row)]), b.gep(right, [b.mul(first, lane)])
+                b.call(_inner(w, height, outputs), [there, pitch, ours, left_row, theirs, lane, *steps])
+
+            _by_groups(b, lanes, 4, lambda first, outputs: _by_height(b, rows, partial(block, first, outputs)))
+    b.ret_void()
+
+
+def _by_height(b: Any, rows: Any, body: Any) -> None:
+    """The body for groups of 4 rows, and for what is left in one group."""
+    with for_range(b, b.sdiv(rows, I64(4))) as group:
+        body(b.mul(group.index, I64(4)), 4)
+    rest = b.srem(rows, I64(4))
+    for height in range(1, 4):
+        with b.if_then(b.icmp_signed("==", rest, I64(height))):
+            body(b.sub(rows, rest), height)
+
+
+def _by_groups(b: Any, count: Any, most: int, body: Any) -> None:
+    """The body for groups of `most`, and for what is left, of 1."""
+    whole = b.sdiv(count, I64(most))
+    with for_range(b, whole) as group:
+        body(b.mul(group.index, I64(most)), most)
+    done = b.mul(whole, I64(most))
+    with for_range(b, b.sub(count, done)) as one:
+        body(b.add(done, one.index), 1)
+
+
+def _inner(w: Writer, height: int, outputs: int) -> Any:
+    """`target[r, l] = sum left * right`: sums along the innermost loop, whose steps are 1, for some rows and lanes."""
+    name = f"inner_{height}_{outputs}_{w.levels}_{w.suffix}"
+    if made := w.known(name):
+        return made
+    function, b = w.function(name, [w.pointer, I64, w.pointer, I64, w.pointer, I64, *[I64] * (3 * w.levels)])
+    target, pitch, left, left_row, right, lane, *steps = function.args
+    *outer, count, _, _ = steps
+    parts = max(1, min(4, (16 if w.accumulators > 16 else 8) // (height * outputs)))
+    sums = [[[w.variable(b, w.zero) for _ in range(parts)] for _ in range(outputs)] for _ in range(height)]
+
+    ours = [b.mul(left_row, I64(r)) for r in range(height)]
+    theirs = [b.mul(lane, I64(o)) for o in range(outputs)]
+
+    def update(left: Any, right: Any, number: int, mask: Any = None) -> None:
+        """One vector of each row and each lane, into the sums `number`."""
+
+        def load(pointer: Any, distance: Any) -> Any:
+            at = b.gep(pointer, [distance])
+            return w.load(b, at, number) if mask is None else w.load_some(b, at, mask)
+
+        rights = [load(right, theirs[o]) for o in range(outputs)]
+        for r in range(height):
+            factor = load(left, ours[r])
+            for o in range(outputs):
+                place = sums[r][o][number]
+                b.store(w.fma(b, factor, rights[o], b.load(place)), place)
+
+    def run(pointers: Any) -> None:
+        """One run of the innermost loop."""
+        left, right = pointers
+        length = I64(parts * w.width)
+        whole = b.sdiv(count, length)
+        with for_range(b, whole) as k:
+            at = [b.mul(k.index, length)]
+            for number in range(parts):
+                update(b.gep(left, at), b.gep(right, at), number)
+        done = b.mul(whole, length)
+        with for_range(b, w.rounded_up(b, b.sub(count, done), I64(w.width))) as k:
+            at = b.add(done, b.mul(k.index, I64(w.width)))
+            update(b.gep(left, [at]), b.gep(right, [at]), 0, w.first(b, b.sub(count, at)))
+
+    w.summed(b, [left, right], outer, run)
+    for r in range(height):
+        for o in range(outputs):
+            value = b.load(sums[r][o][0])
+            for other in sums[r][o][1:]:
+                value = b.fadd(value, b.load(other))
+            b.store(w.total(b, value), b.gep(target, [b.add(b.mul(pitch, I64(r)), I64(o))]))
+    b.ret_void()
+    return function
+
+
+def _added_rows(w: Writer) -> Any:
+    """`target[r, l] += sum left * right`: rows of the right factor, lanes side by side, added some at a time."""
+    name = f"added_rows_{w.suffix}"
+    if made := w.known(name):
+        return made
+    function, b = w.function(name, [w.pointer, I64, I64, w.pointer, I64, w.pointer, I64, I64, I64, I64])
+    target, pitch, rows, left, left_row, right, lanes, count, left_step, right_step = function.args
+
+    def some(first: Any, size: int) -> None:
+        """So many turns of the sum."""
+        here_left, here_right = b.gep(left, [b.mul(first, left_step)]), b.gep(right, [b.mul(first, right_step)])
+
+        def block(r: Any, height: int) -> None:
+            arguments = [b.gep(target, [b.mul(r, pitch)]), pitch, b.gep(here_left, [b.mul(r, left_row)]), left_row]
+            b.call(_added(w, height, size), [*arguments, here_right, lanes, left_step, right_step])
+
+        _by_height(b, rows, block)
+
+    _by_groups(b, count, 8, some)
+    b.ret_void()
+    return function
+
+
+def _added(w: Writer, height: int, size: int) -> Any:
+    """`target[r, l] += sum left * right` over `size` turns, for some rows and all lanes."""
+    name = f"added_{height}_{size}_{w.suffix}"
+    if made := w.known(name):
+        return made
+    function, b = w.function(name, [w.pointer, I64, w.pointer, I64, w.pointer, I64, I64, I64])
+    target, pitch, left, left_row, right, lanes, left_step, right_step = function.args
+    factors = [
+        [
+            w.spread(b, b.load(b.gep(left, [b.add(b.mul(left_row, I64(r)), b.mul(left_step, I64(k)))])))
+            for k in range(size)
+        ]
+        for r in range(height)
+    ]
+
+    def update(first: Any, mask: Any = None) -> None:
+        """One vector of lanes."""
+
+        def at(pointer: Any, distance: Any) -> Any:
+            return b.gep(pointer, [b.add(first, distance)])
+
+        places = [at(target, b.mul(pitch, I64(r))) for r in range(height)]
+        sums = [w.load(b, p) if mask is None else w.load_some(b, p, mask) for p in places]
+        for k in range(size):
+            place = at(right, b.mul(right_step, I64(k)))
+            lane = w.load(b, place) if mask is None else w.load_some(b, place, mask)
+            sums = [w.fma(b, factors[r][k], lane, each) for r, each in enumerate(sums)]
+        for each, place in zip(sums, places, strict=True):
+            if mask is None:
+                w.store(b, each, place)
+            else:
+                w.store_some(b, each, place, mask)
+
+    whole = b.sdiv(lanes, I64(w.width))
+    with for_range(b, whole) as v:
+        update(b.mul(v.index, I64(w.width)))
+    done = b.mul(whole, I64(w.width))
+    with b.if_then(b.icmp_signed("<", done, lanes)):
+        update(done, w.first(b, b.sub(lanes, done)))
+    b.ret_void()
+    return function
