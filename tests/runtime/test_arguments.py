@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,8 +15,11 @@ import pytest
 
 import netlang
 from netlang.diagnostics import NetlangError
+from netlang.runtime.native import NativeNet
 from netlang.runtime.preprocess import Normalization
 from netlang.targets.cpu.program import CpuProgram
+
+LINKS = any(map(shutil.which, ("cc", "gcc", "clang"))) or importlib.util.find_spec("ziglang") is not None
 
 TEXT = """
 net Reader(classes=4):
@@ -143,6 +148,35 @@ def test_met_before_or_not(net: netlang.Net, change: str, use: str) -> None:
         assert outcome(partial(getattr(net, use), **given)) == outcome(partial(getattr(fresh, use), **given))
         assert net.steps_done == fresh.steps_done
         assert outcome(lambda: net.values) == outcome(partial(dict, fresh.values))
+
+
+@pytest.fixture(scope="module")
+def native(net: netlang.Net, tmp_path_factory: pytest.TempPathFactory) -> NativeNet:
+    if not LINKS:
+        pytest.skip("there is nothing that links a shared library")
+    path = tmp_path_factory.mktemp("native") / f"{net.dtype}.so"
+    netlang.save_native(net, path, training=True)
+    return netlang.load_native(path)
+
+
+@pytest.mark.parametrize("use", ["forward", "gradients"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_libraries_refuse_the_same_met_before_or_not(
+    net: netlang.Net, native: NativeNet, change: str, use: str
+) -> None:
+    random = np.random.default_rng(0)
+    names = ("x", "w", "note", "picture") if use == "forward" else ("x", "w", "digit", "goal", "note", "picture")
+    good = examples(random, 3, 2, net.dtype.name)
+    given = {n: v for n, v in (good | CHANGES[change](good, random)).items() if n in names and v is not None}
+    getattr(native, use)(**{n: v for n, v in good.items() if n in names})
+    known = outcome(partial(getattr(native, use), **given))
+    fresh = outcome(partial(getattr(netlang.load_native(native.path), use), **given))
+    wanted = outcome(partial(getattr(net, use), **given))
+    assert known == fresh
+    if isinstance(wanted, list):
+        assert fresh == wanted
+    else:
+        assert {name: value[0] for name, value in fresh.items()} == {name: value[0] for name, value in wanted.items()}
 
 
 def test_outputs_are_the_callers() -> None:

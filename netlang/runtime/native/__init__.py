@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing
-from netlang.runtime.native.function import Argument, Function
+from netlang.runtime.native.function import Function
 from netlang.runtime.native.opening import AGAIN, opened, read_manifest, read_values, require_features
+from netlang.targets.cpu.address import address
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +54,7 @@ class NativeNet:
         self.name: str = manifest["net"]
         self.inputs: tuple[str, ...] = tuple(manifest["inputs"])  # what a call takes, in the order of the text
         self.dtype = np.dtype(manifest["dtype"])
-        self._values, self._address = values, values.ctypes.data
+        self._values, self._address = values, address(values)
         self._counters = values[: 8 * len(manifest["values"]["counters"])].view(np.int64)
         tensors = manifest["values"]["tensors"]
         views = {t["name"]: _view(values, t, self.dtype) for t in tensors}
@@ -73,7 +74,7 @@ class NativeNet:
     def steps_done(self) -> int:
         return int(self._counters[0])
 
-    def __call__(self, *values: npt.ArrayLike) -> Any:
+    def __call__(self, *values: Any) -> Any:
         """The output for inputs in the order of the text: array in, array out; several outputs as a dictionary."""
         names = self.inputs
         if len(values) != len(names):
@@ -82,19 +83,27 @@ class NativeNet:
                 f"`{self.name}` takes {len(names)} inputs, found {len(values)}",
                 help=f"the inputs are {listing(names)}",
             )
-        outputs = self.forward(**dict(zip(names, values, strict=True)))
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        forward = self._functions["forward"]
+        call = forward.known.find(values) if forward.read == names else None
+        if call is None or forward.carried:
+            outputs = self.forward(**dict(zip(names, values, strict=True)))
+        else:
+            outputs = forward.run(call, self._address, values)
+        return outputs.popitem()[1] if len(outputs) == 1 else outputs
 
     def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
         """The outputs by name, in inference mode; inputs that all lack the batch dimension are one example.
 
         Raises `NetlangError` for inputs that do not fit, as `Net.forward` does.
         """
-        return self._run("forward", inputs)[0]
+        return self._run(self._functions["forward"], inputs)
 
     def gradients(self, **inputs: npt.ArrayLike) -> tuple[float, dict[str, Array]]:
         """The loss and its gradients by all parameters, as `Net.gradients`; for libraries compiled for training."""
-        outputs, gradients = self._run("gradients", inputs)
+        facts = self.manifest["gradients"]
+        block = np.empty(facts["bytes"], np.uint8)
+        outputs = self._run(self._function("gradients"), inputs, block)
+        gradients = {t["name"]: _view(block, t, self.dtype) for t in facts["tensors"]}
         return float(next(iter(outputs.values()))), gradients
 
     def step(self, **inputs: npt.ArrayLike) -> float:
@@ -103,38 +112,30 @@ class NativeNet:
 
     def step_losses(self, **inputs: npt.ArrayLike) -> dict[str, float]:
         """A training step; returns each objective by name."""
-        return {name: float(value) for name, value in self._run("step", inputs)[0].items()}
+        return {name: float(value) for name, value in self._run(self._function("step"), inputs).items()}
 
     def reset(self) -> None:
         """Set the states that each example of a batch has of its own back to their first values, as `Net.reset`."""
         self.carried.clear()
 
-    def _run(self, name: str, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Array], dict[str, Array]]:
-        function = self._functions.get(name)
-        if function is None:
+    def _function(self, name: str) -> Function:
+        if name not in self._functions:
             fail(
                 "native-not-compiled",
                 f"`{self.path}` was compiled without `{name}`",
                 place=self.path,
                 help="compile it with `netlang compile --native --training`",
             )
-        ready = function.ready(inputs)
-        if ready is not None:
-            arrays, call = ready
-        else:
-            arrays, sizes, single = function.checked(self.name, inputs)
-            call = function.call_for(arrays, sizes, single)
-            arrays += [self._carry(argument, sizes["batch"]) for argument in function.carried]
-        if not function.has_gradients:
-            return function.run(call, self._address, arrays, None), {}
-        facts = self.manifest["gradients"]
-        block = np.empty(facts["bytes"], np.uint8)
-        outputs = function.run(call, self._address, arrays, block)
-        return outputs, {t["name"]: _view(block, t, self.dtype) for t in facts["tensors"]}
+        return self._functions[name]
 
-    def _carry(self, argument: Argument, batch: int) -> Array:
+    def _run(self, function: Function, inputs: Mapping[str, npt.ArrayLike], *gradients: Array) -> dict[str, Array]:
+        call, arrays = function.fitting(self.name, inputs)
+        if function.carried:
+            arrays = [*arrays, *(self._carry(name, call.batch) for name in function.carried)]
+        return function.run(call, self._address, arrays, gradients)
+
+    def _carry(self, name: str, batch: int) -> Array:
         """The states of the examples, which begin with the net's."""
-        name = argument.name
         if name not in self.carried:
             self.carried[name] = np.repeat(self.state[name][None], batch, axis=0)
         elif len(self.carried[name]) != batch:

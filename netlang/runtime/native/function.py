@@ -1,51 +1,29 @@
-"""A function of a native library: what it takes, what is refused, and the call."""
+"""A function of a native library: what it takes, and the call."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from netlang.diagnostics import InternalError, fail, listing, nearest
+from netlang.diagnostics import InternalError, fail
+from netlang.runtime.arguments import BATCH, Argument, Extent, Known, checked, evaluated
+from netlang.targets.cpu.address import address
 from netlang.targets.cpu.library.format import STATUSES
 
 Array = npt.NDArray[Any]
 
-MOST_CALLS = 64  # that are remembered, of as many shapes
 
+class Call(NamedTuple):
+    """What does not change between calls of equal shapes: the run-time sizes, how many examples there are, the bytes of
+    the workspace, and of each output the name, shape, dtype, and whether its first element is meant."""
 
-@dataclass(frozen=True)
-class Argument:
-    name: str
-    role: str
-    dtype: np.dtype[Any]
-    shape: tuple[Any, ...]
-    classes: Any
-
-    @property
-    def is_batched(self) -> bool:
-        return bool(self.shape) and self.shape[0] == "batch"
-
-    def extents(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        return tuple(_evaluate(extent, sizes) for extent in self.shape)
-
-
-def argument(facts: Mapping[str, Any], real: np.dtype[Any]) -> Argument:
-    dtype = np.dtype(np.int64) if facts["dtype"] == "int" else real
-    return Argument(facts["name"], facts["role"], dtype, tuple(facts["shape"]), facts["classes"])
-
-
-@dataclass(frozen=True)
-class Call:
-    """What does not change between calls of equal shapes: run-time sizes, the bytes of the workspace, and the outputs,
-    each by name, shape, dtype, and whether its batch is that of a single example.
-    """
-
-    numbers: tuple[int, ...]
+    sizes: tuple[int, ...]
+    batch: int
     workspace: int
     outputs: tuple[tuple[str, tuple[int, ...], np.dtype[Any], bool], ...]
 
@@ -58,45 +36,43 @@ class Function:
     ) -> None:
         self.name, self.sizes, self.has_gradients = name, tuple(facts["sizes"]), facts["gradients"]
         self.requirements = tuple(facts["requirements"])
-        arguments = [argument(a, dtype) for a in facts["arguments"]]
-        self.unread = tuple(argument(a, dtype) for a in facts["unread"])
-        self.given = tuple(a for a in arguments if a.role in ("input", "target"))
-        self.carried = tuple(a for a in arguments if a.role == "carried")
-        self.filled = tuple(a for a in arguments if a.role == "output")
-        # labels are checked before the call, so that a diagnostic can say which one is wrong, as are targets
-        self.looks_at_values = bool(self.carried) or any(
-            a.classes is not None or a.role == "target" for a in self.given
-        )
-        self.shapes_say_all = all(any(size in a.shape for a in self.given) for size in self.sizes)
-        self.calls: dict[tuple[tuple[int, ...], ...], Call] = {}
+        arguments = facts["arguments"]
+        given = [a for a in arguments if a["role"] in ("input", "target")]
+        self.declared = {a["name"]: _argument(a, dtype) for a in (*given, *facts["unread"])}
+        self.read = tuple(a["name"] for a in given)
+        self.carried = tuple(a["name"] for a in arguments if a["role"] == "carried")
+        self.known: Known[Call] = Known(self.declared[name] for name in self.read)
+        filled = [a for a in arguments if a["role"] == "output"]
+        self._outputs = [(a["name"], tuple(map(_extent, a["shape"])), _dtype(a, dtype)) for a in filled]
+        self._spare: list[Array] = []  # workspaces that no call is using
         sizes = [ctypes.c_int64] * len(self.sizes)
         pointers = [ctypes.c_void_p] * (len(arguments) + self.has_gradients + 1)
-        self.function = library[f"{prefix}_{name}"]
-        self.function.restype, self.function.argtypes = ctypes.c_int, [ctypes.c_void_p, *sizes, *pointers]
+        self._function = library[f"{prefix}_{name}"]
+        self._function.restype, self._function.argtypes = ctypes.c_int, [ctypes.c_void_p, *sizes, *pointers]
         self.workspace = library[f"{prefix}_{name}_workspace"]
         self.workspace.restype, self.workspace.argtypes = ctypes.c_int64, sizes
 
-    def ready(self, given: Mapping[str, npt.ArrayLike]) -> tuple[list[Array], Call] | None:
-        """The arrays and the call, where the arrays are as the function takes them and of shapes that it has met.
+    def fitting(self, net: str, given: Mapping[str, npt.ArrayLike]) -> tuple[Call, Sequence[Array]]:
+        """The call for inputs, and the arrays that it takes.
 
-        None where they must be looked at: `checked` does, and `call_for` remembers the shapes.
+        Raises `NetlangError` as `checked` does, and `input-size`.
         """
-        if self.looks_at_values or len(given) != len(self.given):
-            return None
-        arrays: list[Array] = []
-        for argument in self.given:
-            array = given.get(argument.name)
-            if type(array) is not np.ndarray or array.dtype is not argument.dtype or not array.flags.c_contiguous:
-                return None
-            arrays.append(array)
-        call = self.calls.get(tuple([array.shape for array in arrays]))
-        return None if call is None else (arrays, call)
+        read = self.read
+        if len(given) == len(read):
+            values: list[Any] = [given.get(name) for name in read]
+            if (known := self.known.find(values)) is not None:
+                return known, values
+        found, sizes, single = checked(net, self.declared, read, self.sizes, given)
+        arrays = [found[name].reshape(found[name].shape[1:] if single else found[name].shape) for name in read]
+        call = self._call(sizes, single)
+        if len(given) == len(read):
+            self.known.remember(arrays, sizes, call)
+        return call, arrays
 
-    def call_for(self, arrays: list[Array], sizes: Mapping[str, int], single: bool) -> Call:
-        """The call for arrays that fit. Raises `NetlangError` (`input-size`)."""
-        numbers = tuple(sizes[name] for name in self.sizes)
-        bytes = self.workspace(*numbers)
-        if bytes < 0:
+    def _call(self, sizes: Mapping[str, int], single: bool) -> Call:
+        values = tuple(sizes[name] for name in self.sizes)
+        count = self.workspace(*values)
+        if count < 0:
             found = ", ".join(f"{name} = {sizes[name]}" for name in self.sizes)
             fail(
                 "input-size",
@@ -104,157 +80,97 @@ class Function:
                 notes=self.requirements,
                 help="give longer or shorter inputs",
             )
-        outputs = tuple((a.name, a.extents(sizes), a.dtype, single and a.is_batched) for a in self.filled)
-        call = Call(numbers, bytes, outputs)
-        if self.shapes_say_all:
-            if len(self.calls) >= MOST_CALLS:
-                self.calls.clear()
-            self.calls[tuple([a.shape[1:] if single else a.shape for a in arrays])] = call
-        return call
+        outputs = tuple(
+            (name, tuple([evaluated(extent, sizes) for extent in shape]), dtype, single and shape[:1] == (BATCH,))
+            for name, shape, dtype in self._outputs
+        )
+        return Call(values, sizes[BATCH], count, outputs)
 
-    def run(self, call: Call, values: int, arrays: list[Array], gradients: Array | None) -> dict[str, Array]:
+    def run(
+        self, call: Call, values: int, arrays: Sequence[Array], gradients: Sequence[Array] = ()
+    ) -> dict[str, Array]:
         """The outputs by name, for the address of the net's values, inputs, and states of the examples."""
-        try:
-            workspace = np.empty(call.workspace, np.uint8)
-            filled = [np.empty(shape, dtype) for _, shape, dtype, _ in call.outputs]
-        except MemoryError:
-            fail("out-of-memory", f"there are no {call.workspace:,} bytes to work in", help="make the batch smaller")
-        passed = [*arrays, *filled, workspace] if gradients is None else [*arrays, *filled, gradients, workspace]
-        status = self.function(values, *call.numbers, *map(_address, passed))
+        workspace = self._room(call.workspace)
+        filled: list[Array] = []
+        pointers = [address(array) for array in arrays]
+        for _, shape, dtype, _ in call.outputs:
+            array = np.empty(shape, dtype)
+            filled.append(array)
+            pointers.append(address(array))
+        pointers += [*map(address, gradients), address(workspace)]
+        status = self._function(values, *call.sizes, *pointers)
+        self._spare.append(workspace)
         if status:
             raise InternalError(f"the native function `{self.name}`", list(STATUSES.values())[status])
-        return {out[0]: array[0] if out[3] else array for out, array in zip(call.outputs, filled, strict=True)}
+        outputs: dict[str, Array] = {}
+        for (name, _, _, is_first), array in zip(call.outputs, filled):  # noqa: B905 - see `Known.find`
+            outputs[name] = array[0] if is_first else array
+        return outputs
 
-    def checked(self, net: str, given: Mapping[str, npt.ArrayLike]) -> tuple[list[Array], dict[str, int], bool]:
-        """The arrays in order, the run-time sizes, and whether the inputs were a single example.
-
-        Raises `NetlangError` as `netlang.runtime.inputs.checked_inputs` does, which knows the net's text.
-        """
-        known = [a.name for a in (*self.given, *self.unread)]
-        for name in given:
-            if name not in known:
-                fail(
-                    "input-unknown",
-                    f"`{net}` has no input `{name}`",
-                    help=nearest(name, known) or f"its inputs are {listing(known)}",
-                )
-        for argument in self.given:
-            if argument.name not in given:
-                name = argument.name
-                fail("input-missing", f"`{net}` needs the {argument.role} `{name}` here", help=f"give it: `{name}=...`")
-        arguments = [*self.given, *(a for a in self.unread if a.name in given)]
-        arrays = [_converted(a, given[a.name]) for a in arguments]
-        single = bool(arrays) and all(a.ndim == len(g.shape) - 1 for a, g in zip(arrays, arguments, strict=True))
-        if single:
-            arrays = [a[None] for a in arrays]
-        sizes: dict[str, int] = {}
-        for argument, array in zip(arguments, arrays, strict=True):
-            self._find_sizes(argument, array, sizes, single)
-        if not arguments:
-            sizes["batch"] = 1
-        self._require_sizes(net, sizes)
-        for argument, array in zip(arguments, arrays, strict=True):
-            if array.shape != argument.extents(sizes):
-                _refuse_shape(argument, array, single)
-            _check_values(argument, array, sizes)
-        return [np.ascontiguousarray(a) for a in arrays[: len(self.given)]], sizes, single
-
-    def _require_sizes(self, net: str, sizes: Mapping[str, int]) -> None:
-        for size in self.sizes:
-            if size not in sizes:
-                absent = next(a for a in self.unread if size in a.shape)
-                fail(
-                    "input-missing",
-                    f"`{net}` needs the {absent.role} `{absent.name}` here, which says how much `{size}` is",
-                    help=f"give it: `{absent.name}=...`",
-                )
-
-    def _find_sizes(self, argument: Argument, array: Array, sizes: dict[str, int], single: bool) -> None:
-        if array.ndim != len(argument.shape):
-            _refuse_shape(argument, array, single)
-        for extent, found in zip(argument.shape, array.shape, strict=True):
-            if not isinstance(extent, str):
-                continue
-            if extent == "batch" and not found:
-                fail("input-batch", "the batch is empty", help="give at least one example")
-            if found == 0:
-                _refuse_shape(argument, array, single)
-            if sizes.setdefault(extent, found) != found:
-                fail(
-                    "input-batch" if extent == "batch" else "input-shape",
-                    f"`{argument.name}` has a {extent} of {found}, an input before it has {sizes[extent]}",
-                    help="give all inputs the same number",
-                )
+    def _room(self, count: int) -> Array:
+        """A workspace that is at least so large."""
+        try:
+            spare = self._spare.pop()
+            if len(spare) >= count:
+                return spare
+        except IndexError:
+            pass
+        try:
+            return np.empty(count, np.uint8)
+        except MemoryError:
+            fail("out-of-memory", f"there are no {count:,} bytes to work in", help="make the batch smaller")
 
 
-def _address(array: Array) -> int:
-    """Where an array is: through its buffer, which takes a tenth of the time of `array.ctypes`, if it is writable."""
-    try:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
-    except (TypeError, ValueError):
-        return array.ctypes.data
+def _argument(facts: Mapping[str, Any], real: np.dtype[Any]) -> Argument:
+    extents = tuple(map(_extent, facts["shape"][1:]))
+    classes = None if facts["classes"] is None else _extent(facts["classes"])
+    return Argument(facts["name"], facts["role"], _dtype(facts, real), extents, _names(facts["shape"][1:]), classes)
 
 
-def _refuse_shape(argument: Argument, array: Array, single: bool) -> NoReturn:
-    wanted = [n if isinstance(n, int | str) else "..." for n in argument.shape[1:]]
-    found = list(array.shape[1:] if single else array.shape)
-    shape = ", ".join(map(str, wanted))
-    fail(
-        "input-shape",
-        f"`{argument.name}` takes [{shape}] for each example, found an array of shape {found}",
-        help=f"give it the shape [{', '.join(['batch', *map(str, wanted)])}]",
-    )
+def _dtype(facts: Mapping[str, Any], real: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.int64) if facts["dtype"] == "int" else real
 
 
-def _converted(argument: Argument, value: npt.ArrayLike) -> Array:
-    """The array in the dtype of an argument."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiub":
-        fail(
-            "input-dtype",
-            f"`{argument.name}` takes numbers, found an array of {array.dtype}",
-            help="convert it to floats or integers first",
-        )
-    is_label = argument.classes is not None
-    if (is_label or argument.role == "target") and array.dtype.kind == "f" and not np.isfinite(array).all():
-        fail("input-not-finite", f"`{argument.name}` holds what is not finite", help="remove or repair such examples")
-    if is_label and array.dtype.kind == "f" and not (array == np.floor(array)).all():
-        fail("input-dtype", f"the labels `{argument.name}` are not whole numbers", help="give class numbers from 0")
-    return array.astype(argument.dtype, copy=False)
+def _extent(value: Any) -> Extent:
+    """An extent of the manifest: a number, a size, or a sum."""
+    return value if isinstance(value, int | str) else Sum(value)
 
 
-def _check_values(argument: Argument, array: Array, sizes: Mapping[str, int]) -> None:
-    if argument.classes is None:
-        return
-    classes = _evaluate(argument.classes, sizes)
-    least, largest = int(np.min(array)), int(np.max(array))
-    if least < 0 or largest >= classes:
-        wrong = least if least < 0 else largest
-        fail(
-            "input-label",
-            f"`{argument.name}` holds the label {wrong}, but has the classes 0 to {classes - 1}",
-            help="number the classes from 0",
-        )
+class Sum:
+    """An extent of run-time sizes: coefficients times products of sizes, quotients and remainders."""
+
+    def __init__(self, terms: Sequence[tuple[int, Sequence[Any]]]) -> None:
+        self.terms = terms
+
+    def evaluate(self, sizes: Mapping[str, int], /) -> int:
+        return sum(c * math.prod(_factor(factor, sizes) for factor in factors) for c, factors in self.terms)
+
+    def __str__(self) -> str:
+        return " + ".join("*".join([str(c), *map(_written, factors)]) for c, factors in self.terms)
 
 
-def _evaluate(value: Any, sizes: Mapping[str, int]) -> int:
-    """An extent of the manifest: a number, a size, or a sum of coefficients times sizes, quotients and remainders."""
-    if isinstance(value, int):
-        return value
+def _factor(factor: Any, sizes: Mapping[str, int]) -> int:
+    if isinstance(factor, str):
+        return sizes[factor]
+    if "floor" in factor:
+        return evaluated(_extent(factor["floor"]), sizes) // int(factor["by"])
+    return evaluated(_extent(factor["remainder"]), sizes) % int(factor["by"])
+
+
+def _written(factor: Any) -> str:
+    if isinstance(factor, str):
+        return factor
+    sign, value = ("//", factor["floor"]) if "floor" in factor else ("%", factor["remainder"])
+    return f"(({_extent(value)}) {sign} {factor['by']})"
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """The run-time sizes in what the manifest says of extents."""
     if isinstance(value, str):
-        return sizes[value]
-    total = 0
-    for coefficient, factors in value:
-        term = coefficient
-        for factor in factors:
-            if isinstance(factor, str):
-                term *= sizes[factor]
-            elif "floor" in factor:
-                term *= _evaluate(factor["floor"], sizes) // factor["by"]
-            else:
-                term *= _evaluate(factor["remainder"], sizes) % factor["by"]
-        total += term
-    return total
+        return () if value == BATCH else (value,)
+    parts: list[Any] = []
+    if isinstance(value, list):
+        parts = value
+    elif isinstance(value, dict):
+        parts = [value.get("floor"), value.get("remainder")]
+    return tuple(dict.fromkeys(name for part in parts for name in _names(part)))
