@@ -8,7 +8,7 @@ from functools import cached_property
 
 from netlang.graph.constructors import every, negate
 from netlang.graph.expression import TRUE, Condition, Const, Read
-from netlang.graph.integer import ZERO, Int, index, integer, place_in, product
+from netlang.graph.integer import ONE, ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
 from netlang.schedule.collapse import as_one, substituted
 from netlang.schedule.nest import loop_nest, scalars_and_stores
@@ -28,7 +28,7 @@ from netlang.schedule.program import (
     Tensor,
     Turn,
 )
-from netlang.schedule.tiles import ROWS, Axis, Tiling, merged, round_up, tilings
+from netlang.schedule.tiles import ROWS, Axis, Tiling, last_tiled, merged, round_up, tilings
 
 Body = tuple[Statement, ...]
 
@@ -82,20 +82,29 @@ class _Tiled:
             turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
             self.panels = nests.matrix(f"{name}.panels", tiled.pitch, turns)
         # whole squares of them, so that the last rows can be turned as the others
-        rows = round_up(tiled.block, LANES)
-        self.sums = nests.matrix(f"{name}.sums", rows, tiled.pitch)
+        rows = tiled.block * (self.together if tiled.panel and not tiled.is_deep else ONE)
+        self.sums = nests.matrix(f"{name}.sums", round_up(rows, LANES), tiled.pitch)
+
+    @property
+    def together(self) -> Int:
+        """How many turns of loops around it have their sums stored together."""
+        return product(extent for _, extent in self.tiled.around) if self.tiled.is_gathered else ONE
 
     @cached_property
     def turned(self) -> str:
         """The sums of a block of rows, turned: its rows are lanes."""
         tiled = self.tiled
-        return self.nests.matrix(f"{self.group.members[0].name}.turned", tiled.pitch, round_up(self.height, LANES))
+        name, rows = f"{self.group.members[0].name}.turned", tiled.pitch * self.together
+        return self.nests.matrix(name, rows, round_up(self.height, LANES))
 
     @property
     def height(self) -> Int:
         """How many rows are turned together."""
-        rows = self.tiled.rows.extent
-        return rows if rows.is_constant and rows.constant <= ROWS else integer(ROWS)
+        tiled, rows = self.tiled, self.tiled.rows.extent
+        if not tiled.is_deep:
+            return tiled.block
+        most = ROWS if self.together == ONE else 2 * LANES
+        return rows if rows.is_constant and rows.constant <= most else integer(most)
 
     def body(self) -> Body:
         tiled = self.tiled
@@ -103,7 +112,7 @@ class _Tiled:
             return self._loops(tiled.outer, (*self._conditional((self._dot(),), (tiled.rows.extent,)), *self._rows()))
         if tiled.is_deep:
             return self._loops(tiled.packed, self._deep())
-        inside = self._loops(tiled.around, self._blocks())
+        inside = self._blocks() if tiled.is_gathered else self._loops(tiled.around, self._blocks())
         pack = self._pack(ZERO, tiled.steps)
         if not tiled.is_hoisted(self.group):
             return self._loops(tiled.packed, (pack, *inside))
@@ -121,7 +130,11 @@ class _Tiled:
 
         def block(first: Int, stops: tuple[Int, ...]) -> Body:
             rows = tuple(stop - first for stop in stops)
-            return (*self._summed(ZERO, tiled.steps, ZERO, rows, first), *self._rest(first, stops))
+            if not tiled.is_gathered:
+                return (*self._summed(ZERO, tiled.steps, ZERO, rows, first), *self._rest(first, stops))
+            above = place_in(tiled.around) * tiled.block
+            sums = self._loops(tiled.around, self._summed(above, tiled.steps, ZERO, rows, first))
+            return (*sums, *self._rest(first, stops, above))
 
         return self._by_blocks(tiled.block, block)
 
@@ -150,7 +163,8 @@ class _Tiled:
         multiply = self._multiply(above, steps, index(chunk), (rows,), _moved(tiled.left, first * step.left))
         inside = (self._pack(first * step.right, steps), *self._loops(tiled.around, (multiply,)))
         sums = self._conditional(self._loops([(chunk, count)], inside), (tiled.block,))
-        return (*sums, *self._loops(tiled.around, self._rows(above)))
+        rest = self._rows(above)
+        return (*sums, *(rest if tiled.is_gathered else self._loops(tiled.around, rest)))
 
     def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Pack:
         tiled, lanes = self.tiled, self.tiled.lanes
@@ -183,13 +197,13 @@ class _Tiled:
 
     def _rows(self, above: Int = ZERO) -> Body:
         """The group's members on all rows, with rows of sums `above`."""
-        height = self.height if self._is_turned else self.tiled.rows.extent
+        height = self.height if self._is_turned or self.tiled.is_gathered else self.tiled.rows.extent
         return self._by_blocks(height, lambda first, stops: self._rest(first, stops, above + first))
 
     @property
     def _is_turned(self) -> bool:
         """Whether neighbours in a column of the sums are neighbours in memory, and not those in a row."""
-        last = self.group.indices[-1:]
+        last = last_tiled(self.tiled, self.group)
         return bool(self.tiled.panel) and last != self.tiled.lanes.names[-1:] and last == self.tiled.rows.names[-1:]
 
     def _rest(self, first: Int, stops: tuple[Int, ...], above: Int = ZERO) -> Body:
@@ -198,13 +212,17 @@ class _Tiled:
         reduced = group.members[0]
         row, lane, lanes = place_in(tiled.rows.ranges) - first, place_in(tiled.lanes.ranges), tiled.lanes.extent
         rest = scalars_and_stores(group, group.members[1:], self.nests.tensors, self.nests.stored, reduced)
+        together = tiled.around if tiled.is_gathered else []
         if not self._is_turned:
             total = Assign(reduced.name, "real", Read(self.sums, (above + row, lane)))
-            return self._axis(tiled.rows, first, stops, self._axis(tiled.lanes, ZERO, (lanes,), (total, *rest)))
+            body = self._loops(together, (total, *rest))
+            return self._axis(tiled.rows, first, stops, self._axis(tiled.lanes, ZERO, (lanes,), body))
         rows = tuple(stop - first for stop in stops)
-        total = Assign(reduced.name, "real", Read(self.turned, (lane, row)))
-        body = self._axis(tiled.lanes, ZERO, (lanes,), self._axis(tiled.rows, first, stops, (total, *rest)))
-        return (Turn(self.turned, self.sums, above, rows, lanes), *body)
+        to = place_in(together) * tiled.pitch
+        total = Assign(reduced.name, "real", Read(self.turned, (to + lane, row)))
+        body = self._loops(together, (total, *rest))
+        body = self._axis(tiled.lanes, ZERO, (lanes,), self._axis(tiled.rows, first, stops, body))
+        return (*self._loops(together, (Turn(self.turned, to, self.sums, above, rows, lanes),)), *body)
 
     def _axis(self, axis: Axis, start: Int, stops: tuple[Int, ...], body: Body) -> Body:
         """A loop over places of an axis."""

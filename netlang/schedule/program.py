@@ -220,10 +220,11 @@ class Dot:
 class Turn:
     """`target[l, r] = source[r, l]` for `rows` rows from row `first` of the source on, and for `lanes` lanes.
 
-    Both are scratch matrices.
+    Both are scratch matrices; the target is written from row `to` on.
     """
 
     target: str
+    to: Int
     source: str
     first: Int
     rows: tuple[Int, ...]
@@ -329,7 +330,7 @@ def places(statement: Statement) -> tuple[Int, ...]:
     if isinstance(statement, Search):
         return (statement.extent,)
     if isinstance(statement, Turn):
-        return (statement.first, *statement.rows, statement.lanes)
+        return (statement.to, statement.first, *statement.rows, statement.lanes)
     if isinstance(statement, Pack | Multiply | Dot):
         numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
         if isinstance(statement, Pack):
@@ -389,7 +390,8 @@ def rewrite_statements(
                 s, source=factor(s.source), lanes=ints(s.lanes), lane=ints(s.lane), steps=tuple(map(step, s.steps))
             )
         if isinstance(s, Turn):
-            return replace(s, first=ints(s.first), rows=tuple(map(ints, s.rows)), lanes=ints(s.lanes))
+            rows = tuple(map(ints, s.rows))
+            return replace(s, to=ints(s.to), first=ints(s.first), rows=rows, lanes=ints(s.lanes))
         if isinstance(s, Dot):
             return replace(
                 s,

@@ -97,7 +97,8 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
         elif isinstance(s, Turn):
             at = "" if s.first == ZERO else f" from {s.first.key}"
             size = f"rows {_end('min', s.rows)}, lanes {s.lanes.key}"
-            yield f"{margin}{s.target} = {s.source}{at} turned, {size}"
+            to = "" if s.to == ZERO else f" from {s.to.key}"
+            yield f"{margin}{s.target}{to} = {s.source}{at} turned, {size}"
         else:
             yield f"{margin}for {s.index} in {_end('max', s.starts)} .. {_end('min', s.stops)}:"
             yield from _statements(s.body, margin + "    ")

@@ -25,6 +25,7 @@ CHUNK = 512  # of about so many turns
 ROWS, SCRATCH = 112, 2**16  # at most so many rows in a block, and elements in its scratch matrix
 FEW, FEW_HOISTED = 8, 3  # rows that factors are read in place for, also where the copy of one serves all times
 LEAST_LANES, LEAST_ROWS = 4, 4  # with fewer at run time, plain loops are faster
+GATHERED = 64  # sums at most that are gathered and stored together
 UNSURE = 1.1  # how much better a tiling must be that takes rows or lanes of which there may be few
 PLAIN = 6  # products that plain loops do in a cycle
 
@@ -51,8 +52,9 @@ class Tiling:
 
     `outer` are the indices of the loops around it, of which `packed` are those that the right factor depends on.
     `conditions` are those without which the sum is zero; they depend on no index that is tiled. `panel` is how many
-    lanes go into a panel, 0 where the factors are read in place. It is good where `enough` holds, and takes about
-    `cost` cycles for a product.
+    lanes go into a panel, 0 where the factors are read in place. Where it `is_gathered`, neighbours in memory are along
+    the loops `around`, and their sums are stored together. It is good where `enough` holds, and takes about `cost`
+    cycles for a product.
     """
 
     left: Read
@@ -64,6 +66,7 @@ class Tiling:
     steps: tuple[Step, ...]
     conditions: tuple[Condition, ...]
     panel: int = 0
+    is_gathered: bool = False
     enough: Condition = TRUE
     cost: float = field(default=0.0, compare=False)
 
@@ -104,7 +107,8 @@ class Tiling:
             return rows
         if self.is_deep:
             return rows * product(extent for _, extent in self.around)
-        most = max(self.height, min(ROWS, SCRATCH // _number(self.pitch) // self.height * self.height))
+        together = _number(self.pitch * (product(extent for _, extent in self.around) if self.is_gathered else ONE))
+        most = max(self.height, min(ROWS, SCRATCH // together // self.height * self.height))
         return rows if rows.is_constant and rows.constant <= most else integer(most)
 
     @property
@@ -230,7 +234,7 @@ def _tilings(
             at = origin | dict.fromkeys((*rows.names, *lanes.names), ZERO)
             found = Tiling(_at(left, at), _at(right, at), outer, packed, rows, lanes, turns, summed.conditions)
             for panel in PANELS:
-                by_panels = replace(found, panel=panel)
+                by_panels = replace(found, panel=panel, is_gathered=_is_gathered(found, group))
                 yield replace(by_panels, enough=_enough(by_panels, group), cost=_cost(by_panels, group))
             few = integer(FEW_HOISTED if found.is_hoisted(group) else FEW) - rows.extent
             if _is_in_place(found) and not (few.is_constant and few.constant < 0):
@@ -303,6 +307,17 @@ def _number(value: Int) -> int:
     return max(1, guess(value))
 
 
+def _is_gathered(t: Tiling, group: Group) -> bool:
+    """Whether neighbours in memory are along a few turns of loops that the right factor does not depend on."""
+    turns = product(extent for _, extent in t.around)
+    return group.indices[-1] in dict(t.around) and turns.is_constant and turns.constant <= GATHERED
+
+
+def last_tiled(t: Tiling, group: Group) -> tuple[str, ...]:
+    """The last index of the group, but for those that sums are gathered along."""
+    return tuple(i for i in group.indices if not (t.is_gathered and i in dict(t.around)))[-1:]
+
+
 def _cost(t: Tiling, group: Group) -> float:
     """Cycles for a product, for vectors of 16 lanes: with the copies into panels, and the group's own loops."""
     rows, lanes = _number(t.rows.extent), _number(t.lanes.extent)
@@ -335,10 +350,12 @@ def _turn(height: int, vectors: int) -> float:
 
 def _stored(t: Tiling, group: Group) -> float:
     """The cycles to store a sum: neighbours of a row, neighbours of a column, which are turned, or none."""
-    last = group.indices[-1:]
+    last = last_tiled(t, group)
+    if t.is_gathered:
+        return 1.5
     if not last or last[0] in t.lanes.names or not t.lanes.names:
         return 0.3
-    return 0.6 if last[0] in t.rows.names else 2.0
+    return 0.6 if last[0] in t.rows.names else 5.0
 
 
 def _cost_in_place(t: Tiling) -> float:

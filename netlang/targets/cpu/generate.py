@@ -135,7 +135,7 @@ class _Function:
             values += [write.integer(s.lanes), write.integer(s.lane)]
             moves = [(step.right,) for step in s.steps]
         elif isinstance(s, Turn):
-            values = [write.pointer(s.target), write.integer(self._pitch(s.target))]
+            values = [write.pointer(s.target, (s.to, ZERO)), write.integer(self._pitch(s.target))]
             values += [write.pointer(s.source, (s.first, ZERO)), write.integer(self._pitch(s.source))]
             values += [self._end("min", s.rows), write.integer(s.lanes)]
         elif isinstance(s, Dot):
