@@ -6,7 +6,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -21,7 +21,7 @@ from netlang.graph.nodes import BATCH, Input, Node, Random, is_batched
 from netlang.graph.sizes import check
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
-from netlang.runtime.arguments import Argument, Known, checked
+from netlang.runtime.arguments import MOST_CALLS, Argument, Known, checked
 from netlang.runtime.inputs import arguments
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
@@ -58,6 +58,7 @@ class Compiled:
     graph: Graph
     roots: Mapping[str, str]
     program: CpuProgram
+    bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)  # to the net's arrays, by run-time sizes
 
     @cached_property
     def carried(self) -> tuple[str, ...]:
@@ -497,8 +498,14 @@ class Net:
 
     def _binding(self, compiled: Compiled, sizes: Mapping[str, int]) -> Binding:
         """Runs of a use at these sizes, on the net's arrays and those that it reads of the user's."""
-        binding = compiled.program.binding(sizes, compiled.read)
-        binding.hold(self.bound({}, compiled.graph))
+        key = tuple([sizes[name] for name in compiled.program.program.sizes])
+        binding = compiled.bindings.get(key)
+        if binding is None:
+            if len(compiled.bindings) >= MOST_CALLS:
+                compiled.bindings.clear()
+            binding = compiled.program.binding(sizes, compiled.read)
+            binding.hold(self.bound({}, compiled.graph))
+            compiled.bindings[key] = binding
         return binding
 
     def _computed(self, compiled: Compiled, binding: Binding, arrays: Sequence[Array]) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -282,19 +283,21 @@ class _Run:
         step = net.compiled("step")
         net.reset()
         total, seen = 0.0, 0
+        sizes = sizes_of(step.graph, self.training)
+        losses = tuple(step.roots.values())
         with _bar(self.plan.progress, self.minibatches.count(self.examples), net.epochs_done, self.plan.epochs) as bar:
             for arrays in self.minibatches.over(self.training, net.epochs_done):
-                sizes = sizes_of(step.graph, arrays)
-                size = sizes[BATCH]
+                size = sizes[BATCH] = len(next(iter(arrays.values())))
                 net.steps_done += 1
                 values = net.run_checked(step, arrays, sizes)
-                objective = float(sum(values[node] for node in step.roots.values()))
-                if not np.isfinite(objective):
+                objective = float(sum([values[node] for node in losses]))
+                if not math.isfinite(objective):
                     self.not_finite(f"the objective of `{net.name}` is {objective}")
                 total += objective * size
                 seen += size
-                bar.update(1)
-                bar.set_postfix_str(f"objective {objective:.4f}", refresh=False)
+                if not bar.disable:
+                    bar.update(1)
+                    bar.set_postfix_str(f"objective {objective:.4f}", refresh=False)
         if not all(np.isfinite(value).all() for value in net.params.values()):  # by the last update: no loss has met it
             self.not_finite(f"the parameters of `{net.name}` are not finite")
         net.epochs_done += 1

@@ -143,7 +143,8 @@ def test_met_before_or_not(net: netlang.Net, change: str, use: str) -> None:
         getattr(net, use)(**{n: v for n, v in good.items() if n in names})  # from now on its shapes are known
         fresh = copy.copy(net)
         fresh._compiled = {
-            key: replace(compiled, program=unbound(compiled.program)) for key, compiled in net._compiled.items()
+            key: replace(compiled, program=unbound(compiled.program), bindings={})
+            for key, compiled in net._compiled.items()
         }
         assert outcome(partial(getattr(net, use), **given)) == outcome(partial(getattr(fresh, use), **given))
         assert net.steps_done == fresh.steps_done

@@ -12,13 +12,19 @@ from hypothesis import strategies as st
 
 from netlang.diagnostics import NetlangError
 from netlang.runtime.data import Dataset
-from netlang.runtime.preprocess import Minibatches, Normalization, Split, permutation
+from netlang.runtime.preprocess import Minibatches, Normalization, Split, permutation, stable_order
 
 
 def test_permutations_are_pinned() -> None:
     """Golden values: a change would make old seeds give new runs."""
     assert permutation(8, seed=1, stream=2).tolist() == [4, 2, 0, 6, 1, 5, 7, 3]
     assert Minibatches(4, seed=7).order(6, epoch=3).tolist() == [4, 5, 3, 2, 1, 0]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=300))
+def test_of_equal_words_the_first_is_first(words: list[int]) -> None:
+    order = stable_order(np.array(words, np.uint64))
+    assert order.tolist() == sorted(range(len(words)), key=words.__getitem__)
 
 
 @given(st.integers(1, 200), st.integers(0, 2**64 - 1), st.integers(0, 50))
@@ -35,7 +41,7 @@ def test_orders_differ_by_seed_and_epoch() -> None:
 def test_batches_cover_an_epoch() -> None:
     data = {"x": np.arange(10.0), "y": np.arange(10)}
     batches = Minibatches(4, seed=3)
-    whole = list(batches.over(data, epoch=2))
+    whole = [{name: a.copy() for name, a in batch.items()} for batch in batches.over(data, epoch=2)]
     assert [len(batch["x"]) for batch in whole] == [4, 4, 2]
     assert batches.count(10) == 3
     assert sorted(np.concatenate([batch["y"] for batch in whole]).tolist()) == list(range(10))
