@@ -156,3 +156,31 @@ def stored_members(parts: list[Group | Recurrence], tensors: Mapping[str, Tensor
                 if owner.get(source) != k or tensors[tensor].place(indices) != here:
                     stored.add(source)
     return stored
+
+
+def keep_one_step(
+    parts: list[Group | Recurrence], tensors: dict[str, Tensor], buffers: dict[str, Buffer], stored: set[str]
+) -> None:
+    """Let what a loop over time computes and reads in the same step have memory for one step alone.
+
+    The dimension of the time must not be the last, in which the elements of a factor are counted (`tiles`).
+    """
+    readers: dict[str, list[tuple[int, tuple[Int, ...]]]] = {}
+    for k, part in enumerate(parts):
+        for member in part.members:
+            for tensor, indices in tensor_reads(member.body):
+                readers.setdefault(tensors[tensor].buffer, []).append((k, indices))
+    viewed = {t.buffer for t in tensors.values() if t.name != t.buffer}
+    for k, part in enumerate(parts):
+        if not isinstance(part, Recurrence):
+            continue
+        for member in part.members:
+            buffer = buffers.get(member.name)
+            axes = [n for n, i in enumerate(member.indices[:-1]) if i == part.time]
+            if buffer is None or buffer.kind != "temporary" or member.name not in stored - viewed or not axes:
+                continue
+            axis, time = axes[0], index(part.time)
+            here = all(reader == k and places[axis] == time for reader, places in readers.get(member.name, ()))
+            if here:
+                tensors[member.name] = replace(tensors[member.name], passing=axis)
+                buffers[member.name] = replace(buffer, shape=tensors[member.name].extents)

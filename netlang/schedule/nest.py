@@ -108,12 +108,11 @@ def local(member: Equation) -> Expr:
 
 def _localized(body: Expr, group: Group, tensors: Mapping[str, Tensor], owners: Mapping[str, Equation]) -> Expr:
     """The body with reads of members at the place that is being computed replaced by the members' scalars."""
-    strides = Tensor("", "", "", group.shape, "real")
-    here = strides.place(group.places)
 
     def owner(tensor: str, indices: Iterable[Int]) -> Equation | None:
         member = owners.get(tensors[tensor].source)
-        return member if member is not None and tensors[tensor].place(indices) == here else None
+        here = tensors[member.name].place(group.places) if member is not None else None
+        return member if here is not None and tensors[tensor].place(indices) == here else None
 
     def change(e: Expr) -> Expr | None:
         if isinstance(e, Read) and (member := owner(e.tensor, e.indices)) is not None:

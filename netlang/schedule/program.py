@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from netlang.graph.expression import Condition, Expr, Read
-from netlang.graph.integer import ZERO, Int, product, row_major
+from netlang.graph.integer import ONE, ZERO, Int, product, row_major
 from netlang.graph.nodes import Origin
 from netlang.graph.traversal import tensor_reads
 
@@ -52,14 +52,21 @@ class Tensor:
     shape: tuple[Int, ...]
     dtype: str
     draws: str = ""
+    passing: int = -1
+
+    @property
+    def extents(self) -> tuple[Int, ...]:
+        """How many places of each dimension are in memory."""
+        return tuple(ONE if k == self.passing else extent for k, extent in enumerate(self.shape))
 
     @property
     def strides(self) -> tuple[Int, ...]:
-        return tuple(product(self.shape[k + 1 :]) for k in range(len(self.shape)))
+        extents = self.extents
+        return tuple(ZERO if k == self.passing else product(extents[k + 1 :]) for k in range(len(extents)))
 
     def place(self, indices: Iterable[Int]) -> Int:
         """The row-major place of an element."""
-        return row_major(indices, self.shape)
+        return row_major((ZERO if k == self.passing else i for k, i in enumerate(indices)), self.extents)
 
 
 # --- expressions and statements ------------------------------------------------------------------------------------

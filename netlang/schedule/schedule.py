@@ -15,7 +15,7 @@ from netlang.graph.traversal import integers as integers_of
 from netlang.graph.traversal import tensor_reads, walk
 from netlang.schedule.accumulate import accumulate_updates
 from netlang.schedule.blocks import Nests
-from netlang.schedule.buffers import add_copies, aliased, allocate, stored_members, update_in_place
+from netlang.schedule.buffers import add_copies, aliased, allocate, keep_one_step, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
@@ -61,6 +61,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     groups = accumulate_updates(groups, tensors, buffers, next_values)
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
+    keep_one_step(groups, tensors, buffers, stored)
     rows = row_updates(groups, tensors, buffers, stored)
     kernels = tuple(_kernel(group, tensors, buffers, stored, graph.nodes, rows.get(id(group))) for group in groups)
     used = {tensor for kernel in kernels for tensor, _, _ in accesses(kernel.body)} | set(results.values())

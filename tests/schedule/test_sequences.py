@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 from netlang.elaboration.modules import module_from_text
+from netlang.graph.integer import size
 from netlang.graph.nodes import Equation
 from netlang.graph.recurrence import Loop
 from netlang.passes.cost import is_contraction
 from netlang.runtime.model import Model
 from netlang.schedule import plan, program_text, schedule
+from netlang.targets.cpu.program import build
+from netlang.targets.reference import evaluate
 
 SEQUENCES = """
 net Sequence(n=6):
@@ -69,3 +73,30 @@ def test_products_of_inputs_and_weight_gradients_are_outside_of_the_time() -> No
         assert (f"lstm_1.W{gate}", "x") in free
         assert {(f"d/lstm_1.{gate}.sum2", "x"), (f"d/lstm_1.{gate}.sum2", "lstm_1.h")} <= free
     assert [loop.backward for loop in loops] == [False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_only_its_own_step_reads_has_memory_for_one_step(dtype: type) -> None:
+    text = (
+        "net N:\n    input x[T, 6]\n    param V[20, 20] ~ normal(0, 0.3)\n"
+        "    h[t < T] = tanh(a[t] * b[t] + a[t])\n    a[t < T] = V @ (h[t-1] else 0) + sum(k) x[t, k]\n"
+        "    b[t < T] = sin(V @ cos(a[t]))\n    output h\n    loss sum(t, i) h[t, i]^2\n"
+    )
+    module = module_from_text(text)
+    graph = Model(module, module.nets()[0], {}).gradient_graph(["V", "x"])
+    roots = [*graph.objectives.values(), *graph.gradients.values()]
+    program = schedule(graph, roots)
+    passing = {t.name for t in program.tensors.values() if t.passing >= 0}
+    assert passing
+    for name in passing:
+        assert size("T") not in program.buffers[name].shape
+    compiled = build(program, dtype)
+    for batch, length in ((1, 1), (5, 2), (3, 9)):
+        random = np.random.default_rng(length)
+        arrays = {"x": random.standard_normal((batch, length, 6)), "V": 0.3 * random.standard_normal((20, 20))}
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+        expected = evaluate(graph, arrays, {"batch": batch, "T": length})
+        found = compiled.run(arrays, {"batch": batch, "T": length})
+        for root in roots:
+            scale = np.abs(expected[root]).max() * (1e-13 if dtype is np.float64 else 1e-4)
+            np.testing.assert_allclose(found[root], expected[root], rtol=0, atol=scale, err_msg=root)

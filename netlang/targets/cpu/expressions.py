@@ -182,7 +182,7 @@ class Expressions:
     def _place(self, tensor: Tensor, indices: tuple[Int, ...]) -> str:
         terms = []
         for value, stride in zip(indices, tensor.strides, strict=True):
-            if not value.terms:
+            if not value.terms or not stride.terms:
                 continue
             if stride.is_constant and stride.constant == 1:
                 terms.append(self.integer(value, SUM))
