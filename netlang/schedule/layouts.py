@@ -8,15 +8,15 @@ last: sums over windows then have neighbours in memory for the lanes of vectors,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from netlang.graph.expression import Expr, Read, Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Atom, Fetch, Floor, Int, Modulo, integer
+from netlang.graph.integer import ONE, Atom, Fetch, Floor, Int, Modulo, index, integer
 from netlang.graph.nodes import Equation, Node, View
 from netlang.graph.recurrence import Loop
-from netlang.graph.traversal import fresh, rewrite, tensor_reads
+from netlang.graph.traversal import fresh, reads, rewrite, tensor_reads
 from netlang.schedule.buffers import copied
 from netlang.schedule.order import LANES
 from netlang.schedule.tiles import guess
@@ -31,11 +31,11 @@ def with_layouts(graph: Graph, fixed: Iterable[str]) -> Graph:
     spatial = _Spatial.of(graph)
     orders: dict[str, Order] = {}
     for node in graph:
-        if isinstance(node, Equation) and node.name not in kept:
+        if isinstance(node, Equation | View) and node.name not in kept:
             order = _channels_last(node, spatial)
             if order is not None:
                 orders[node.name] = order
-    return _reordered(graph, orders) if orders else graph
+    return _with_turned(_reordered(graph, orders), orders) if orders else graph
 
 
 def _channels_last(node: Node, spatial: _Spatial) -> Order | None:
@@ -44,7 +44,7 @@ def _channels_last(node: Node, spatial: _Spatial) -> Order | None:
     if True not in across:
         return None
     last = max(k for k, is_across in enumerate(across) if is_across)
-    plain = [k for k in range(last) if not across[k] and node.shape[k].is_constant]
+    plain = [k for k in range(last) if not across[k] and node.shape[k].is_constant and node.shape[k] != ONE]
     if not plain or node.shape[plain[-1]].constant < LANES:
         return None
     channels = plain[-1]
@@ -83,6 +83,7 @@ class _Spatial:
                     continue
                 if overlaps(place, sizes):
                     self.windows.add((tensor, k))
+                    self.windows |= {(node.name, node.indices.index(n)) for n in names[1:] if n in node.extents}
                 # of `i + p` the longer is the place, the other runs through the window
                 if names[0] in node.extents and (len(names) == 1 or sizes[names[0]] > sizes[names[1]]):
                     self._join((node.name, node.indices.index(names[0])), (tensor, k))
@@ -128,20 +129,30 @@ def _span(atom: Atom, sizes: Mapping[str, int]) -> int | None:
 
 
 def _reordered(graph: Graph, orders: Mapping[str, Order]) -> Graph:
-    """The graph with the dimensions of nodes in other orders; what views are of is copied back."""
+    """The graph with the dimensions of nodes in other orders; views are of tensors in the old order, and are copied."""
     taken = set(graph.nodes)
-    copies: dict[str, str] = {}
+    copies: dict[str, str] = {}  # what has the elements of a node in the old order
     nodes: list[Node] = []
+
+    def name_of_copy(name: str) -> str:
+        copies[name] = fresh(f"{name}.in_order", taken)
+        taken.add(copies[name])
+        return copies[name]
+
     for node in graph:
-        if isinstance(node, View) and node.operand in orders:
-            if node.operand not in copies:
-                source = graph[node.operand]
-                name = copies[node.operand] = fresh(f"{node.operand}.in_order", taken)
-                taken.add(name)
-                nodes.append(_follow(copied(name, source.name, source.shape, source.dtype, source.origin), orders))
-            nodes.append(replace(node, operand=copies[node.operand]))
-        elif isinstance(node, Equation):
+        if isinstance(node, Equation):
             nodes.append(_follow(node, orders))
+            continue
+        if isinstance(node, View) and node.operand in orders:
+            source = graph[node.operand]
+            if source.name not in copies:
+                copy = copied(name_of_copy(source.name), source.name, source.shape, source.dtype, source.origin)
+                nodes.append(_follow(copy, orders))
+            node = replace(node, operand=copies[source.name])
+        if node.name in orders:
+            plain = replace(node, name=name_of_copy(node.name))
+            copy = copied(node.name, plain.name, node.shape, node.dtype, node.origin)
+            nodes += (plain, _follow(copy, orders))
         else:
             nodes.append(node)
     return graph.evolve(nodes)
@@ -165,6 +176,48 @@ def _follow(node: Equation, orders: Mapping[str, Order]) -> Equation:
         return node
     shape: tuple[Int, ...] = _in(order, node.shape)
     return replace(node, shape=shape, indices=tuple(node.indices[k] for k in order))
+
+
+def _with_turned(graph: Graph, orders: Collection[str]) -> Graph:
+    """The graph with a copy of what a sum over windows of each channel by itself reads channel by channel.
+
+    Such a kernel `W[k, p, q]` is small, and the same for all places; of the copy `[p, q, k]` vectors can be read.
+    """
+    taken = set(graph.nodes)
+    copies: dict[tuple[str, Order], Equation] = {}
+
+    def turned(node: Equation, channels: Int) -> Equation:
+        def change(e: Expr) -> Expr | None:
+            order = _turn(e, node, channels) if isinstance(e, Read) else None
+            if not isinstance(e, Read) or order is None:
+                return None
+            if (e.tensor, order) not in copies:
+                source = graph[e.tensor]
+                name = fresh(f"{source.name}.turned", taken)
+                taken.add(name)
+                copy = copied(name, source.name, source.shape, source.dtype, source.origin)
+                copies[e.tensor, order] = _follow(copy, {name: order})
+            return Read(copies[e.tensor, order].name, _in(order, e.indices))
+
+        return replace(node, body=rewrite(node.body, change))
+
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, Equation) and node.name in orders and isinstance(node.body, Reduce):
+            channels = index(node.indices[-1])
+            if all(channels in read.indices for read in reads(node.body)):
+                node = turned(node, channels)
+        nodes.append(node)
+    return graph.evolve([*copies.values(), *nodes]) if copies else graph
+
+
+def _turn(read: Read, node: Equation, channels: Int) -> Order | None:
+    """The dimensions with the channels last, where no other index of the equation is among the places."""
+    own = {name for place in read.indices for name in place.indices()} & set(node.indices)
+    if own != channels.indices() or channels not in read.indices[:-1]:
+        return None
+    at = read.indices.index(channels)
+    return (*(k for k in range(len(read.indices)) if k != at), at)
 
 
 def _in(order: Order, values: tuple[Int, ...]) -> tuple[Int, ...]:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from netlang.graph.constructors import conjuncts, every
-from netlang.graph.expression import TRUE, Condition, Const, Expr, Read, Reduce, Whole
+from netlang.graph.constructors import conjuncts, every, negate
+from netlang.graph.expression import FALSE, TRUE, Condition, Const, Expr, Read, Reduce, Whole
 from netlang.graph.integer import ZERO, Atom, Fetch, Int, index, place_in
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import free_indices, operands, rewrite, walk
-from netlang.schedule.order import NEUTRAL, Group, Order, Ranges, interval, loop_order, replacement, split_guard
+from netlang.schedule.order import (
+    NEUTRAL,
+    Group,
+    Order,
+    Ranges,
+    interior,
+    interval,
+    loop_order,
+    replacement,
+    split_guard,
+)
 from netlang.schedule.program import (
     Assign,
     Combine,
@@ -51,9 +61,16 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
         inner = (Combine(first.name, reduction.op, body),)
         start = (Assign(first.name, "real", neutral),)
     around = set(group.indices)
-    reduced = loops(order.update, guards, inner, around)
     rest = scalars_and_stores(group, group.members[1:], tensors, stored, first)
-    return loops(group.ranges, [], (*start, *reduced, *rest), set(group.fixed))
+
+    def nest(conditions: list[Condition], guards: list[Condition]) -> tuple[Statement, ...]:
+        reduced = loops(order.update, guards, inner, around)
+        return loops(group.ranges, conditions, (*start, *reduced, *rest), set(group.fixed))
+
+    inside = interior(group, guards)
+    if inside is None or FALSE in inside:
+        return nest([], guards)
+    return (*nest(inside, []), *nest([negate(every(inside))], guards))  # windows of one size first, then at the edges
 
 
 def _replaced(group: Group, tensors: Mapping[str, Tensor]) -> tuple[list[Condition], list[Equation]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from netlang.graph.constructors import conjuncts
+from netlang.graph.constructors import at_least_zero, conjuncts
 from netlang.graph.expression import (
     PLACES,
     Apply,
@@ -22,7 +22,7 @@ from netlang.graph.expression import (
 )
 from netlang.graph.integer import Index, Int, fetch, index, integer
 from netlang.graph.nodes import Equation
-from netlang.graph.traversal import free_indices, tensor_reads, walk
+from netlang.graph.traversal import free_indices, operands, tensor_reads, walk
 from netlang.schedule.program import Contraction, Tensor
 
 NEUTRAL = {"sum": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf, "argmax": -math.inf, "argmin": math.inf}
@@ -128,7 +128,7 @@ def loop_order(group: Group, tensors: Mapping[str, Tensor]) -> Order:
     if scatter is not None:
         return scatter
     window = math.prod(e.constant if e.is_constant else UNROLLED + 1 for _, e in reduced)
-    if window <= UNROLLED or not outputs:
+    if (window <= UNROLLED and not _is_tested(guards, {n for n, _ in reduced})) or not outputs:
         return Order(False, [], _inner_last(reduced, _best(group, reduced, guards, body, tensors)))
     best = _best(group, [*reduced, *outputs], guards, body, tensors)
     if best in dict(reduced):
@@ -138,6 +138,43 @@ def loop_order(group: Group, tensors: Mapping[str, Tensor]) -> Order:
     binding = {n for g in guards if best in free_indices(g) for n in free_indices(g)}
     reduced = [r for r in reduced if r[0] in binding] + [r for r in reduced if r[0] not in binding]
     return Order(True, shared, [*reduced, *(r for r in outputs if r[0] == best)])
+
+
+def _is_tested(guards: Iterable[Condition], reduced: set[str]) -> bool:
+    """Whether places of a window are tested by a condition that is no bound of a loop, but the same for many elements.
+
+    Such tests are made once for all of these, in loops outside theirs.
+    """
+    for guard in guards:
+        names = free_indices(guard) & reduced
+        if names and not operands(guard) and all(interval(guard, name) is None for name in names):
+            return True
+    return False
+
+
+def interior(group: Group, guards: Iterable[Condition]) -> list[Condition] | None:
+    """The conditions on a reduction's outputs under which all of its guards hold.
+
+    None where the guards say nothing else, or conditions on them would break the innermost loop apart.
+    """
+    reduction = group.reduction
+    assert reduction is not None
+    extents = dict(reduction.ranges)
+    found: list[Condition] = []
+    for guard in guards:
+        if not isinstance(guard, AtLeastZero) or operands(guard) or not free_indices(guard) & extents.keys():
+            return None
+        least = guard.value
+        for name in guard.value.indices() & extents.keys():
+            if not least.is_linear_in(name):
+                return None
+            rising = least.coefficient(Index(name)) > 0
+            least = least.substitute({name: integer(0) if rising else extents[name] - 1})
+        found.append(at_least_zero(least))
+    name, extent = group.ranges[-1] if group.ranges else ("", integer(0))
+    if not found or not extent.is_constant or extent.constant < LANES or any(name in free_indices(c) for c in found):
+        return None
+    return found
 
 
 def _inner_last(ranges: Ranges, name: str) -> Ranges:

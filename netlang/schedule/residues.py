@@ -132,4 +132,6 @@ def _part(node: Equation, body: Reduce, divisors: Mapping[str, int], residues: R
     single = {name: NONE for name, n in ranges if n == ONE}
     inside = within_ranges(substitute(substitute(body.body, values), single), extents)
     ranges = tuple(r for r in ranges if r[0] not in single)
-    return None if inside == ZERO else replace(node, shape=shape, body=Reduce(body.op, ranges, inside))
+    if inside == ZERO:
+        return None
+    return replace(node, shape=shape, body=Reduce(body.op, ranges, inside) if ranges else inside)

@@ -17,6 +17,7 @@ from netlang.schedule.accumulate import accumulate_updates
 from netlang.schedule.blocks import Nests
 from netlang.schedule.buffers import add_copies, aliased, allocate, keep_one_step, stored_members, update_in_place
 from netlang.schedule.collapse import collapsed
+from netlang.schedule.digits import with_digits
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
 from netlang.schedule.layouts import with_layouts
@@ -51,7 +52,9 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     values of what is updated.
     """
     roots = tuple(dict.fromkeys(roots))
-    graph = with_plain_factors(with_residues(with_layouts(with_whole_sums(graph), [*roots, *updates.values()])))
+    fixed = {*roots, *updates.values()}
+    graph = with_layouts(with_whole_sums(graph), fixed)
+    graph = with_plain_factors(with_residues(with_digits(graph, fixed)))
     needed = graph.ancestors([*roots, *updates.values(), *updates])
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}

@@ -132,7 +132,7 @@ def test_what_the_user_sees_stays_as_it_is() -> None:
     graph = model.gradient_graph(["x", "conv_2.W"])
     roots = [*graph.outputs.values(), *graph.gradients.values()]
     made = laid_out(graph, roots)
-    for name in (*roots, *(n.name for n in graph if not isinstance(n, Equation))):
+    for name in (*roots, *(n.name for n in graph if not isinstance(n, Equation | View))):
         assert made[name].shape == graph[name].shape
     gradient = made["d/conv_2.W"]
     assert isinstance(gradient, Equation)
@@ -146,6 +146,37 @@ def test_a_view_is_one_of_a_copy_in_the_old_order() -> None:
     copy = made[view.operand]
     assert [str(n) for n in copy.shape] == ["batch", "24", "6", "6"]
     assert copy.operands == ("maxpool_1.y",)
+
+
+def test_the_gradient_of_a_view_is_copied_into_the_order_of_its_image() -> None:
+    model = netlang.loads(IMAGES).model
+    graph = model.gradient_graph(["conv_2.W"])
+    made = laid_out(graph, list(graph.gradients.values()))
+    (view,) = (n for n in graph if isinstance(n, View) and str(n.shape[1]) == "24")
+    copy = made[view.name]
+    assert isinstance(copy, Equation)
+    assert [str(n) for n in copy.shape] == ["batch", "6", "6", "24"]
+    assert isinstance(made[copy.operands[0]], View)
+
+
+def test_gradients_of_kernels_have_their_taps_before_the_channels() -> None:
+    model = netlang.loads(IMAGES.replace("conv(8,", "conv(16,")).model
+    graph = model.gradient_graph(["conv_2.W"])
+    made = laid_out(graph, [])
+    assert [str(n) for n in made["d/conv_2.W"].shape] == ["24", "3", "3", "16"]
+
+
+def test_kernels_for_each_channel_are_read_from_a_copy_channel_by_channel() -> None:
+    text = """
+net Depthwise:
+    input  x[32, 9, 9]
+    y = x -> conv(32, 3, pad=1, groups=32, bias=false) -> relu -> conv(32, 1)
+    output y
+"""
+    graph = netlang.loads(text).model.forward_graph
+    made = laid_out(graph, list(graph.outputs.values()))
+    assert [str(n) for n in made["conv_1.W.turned"].shape] == ["1", "3", "3", "32"]
+    assert "conv_1.W.turned" in made["conv_1.y"].operands
 
 
 def test_networks_without_windows_keep_their_layouts() -> None:
