@@ -15,7 +15,7 @@ from netlang.graph.graph import Graph
 from netlang.graph.integer import Floor, Int, Modulo, index, integer
 from netlang.graph.nodes import Equation, Node, View
 from netlang.graph.recurrence import Loop
-from netlang.graph.traversal import fresh, integers, substitute, walk, within_ranges
+from netlang.graph.traversal import free_indices, fresh, integers, substitute, walk, within_ranges
 from netlang.schedule.order import split_guard
 from netlang.schedule.tiles import guess
 
@@ -43,7 +43,8 @@ def _split(node: Equation) -> Equation:
     body = node.body
     if not isinstance(body, Reduce) or body.op != "sum" or node.dtype != "real":
         return node
-    _, inside = split_guard(body)
+    guards, inside = split_guard(body)
+    tested = {name for g in guards for name in free_indices(g)}
     if not isinstance(inside, Apply) or inside.op != "mul":
         return node
     if math.prod(guess(n) for n in (*node.shape, *(n for _, n in body.ranges))) < LEAST:
@@ -53,7 +54,7 @@ def _split(node: Equation) -> Equation:
     shape: list[Int] = []
     values: dict[str, Int] = {}
     for name, extent in node.extents.items():
-        base = _base(body, name)
+        base = _base(body, name) if name not in tested else None  # residues without terms are left out elsewhere
         if base is None or not extent.is_constant or extent.constant % base or extent.constant == base:
             indices.append(name)
             shape.append(extent)

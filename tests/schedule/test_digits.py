@@ -70,6 +70,12 @@ def test_what_does_not_divide_stays() -> None:
     agree(graph, list(graph.gradients.values()))
 
 
+def test_what_is_zero_at_some_remainders_stays() -> None:
+    graph = gradients("conv(40, 1, 2, bias=false)")
+    assert with_digits(graph, []) is graph
+    agree(graph, list(graph.gradients.values()))
+
+
 def test_fixed_nodes_stay() -> None:
     graph = gradients("conv(40, 3, pad=1, groups=4, bias=false)")
     assert with_digits(graph, divisions(graph)) is graph
