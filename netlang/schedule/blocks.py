@@ -22,6 +22,7 @@ from netlang.schedule.program import (
     Loop,
     Multiply,
     Pack,
+    Share,
     Statement,
     Step,
     Store,
@@ -139,14 +140,24 @@ class _Tiled:
         return self._by_blocks(tiled.block, block)
 
     def _by_blocks(self, height: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
-        """The body for blocks of rows: for the first row, and the ends of which the least is that of the block."""
+        """The body for blocks of rows: for the first row, and the ends of which the least is that of the block.
+
+        Where there are no other loops of which threads could do parts, they share the rows.
+        """
+        rows, nests = self.tiled.rows.extent, self.nests
+        if self.tiled.outer:
+            return self._blocks_of(ZERO, rows, height, body)
+        start, stop = nests.index("first", rows), nests.index("last", rows)
+        return (Share(start, stop, rows, 1, self._blocks_of(index(start), index(stop), height, body)),)
+
+    def _blocks_of(self, start: Int, stop: Int, height: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
         rows = self.tiled.rows.extent
         if height == rows:
-            return body(ZERO, (rows,))
-        count = (rows + (height - 1)) // height.constant
-        block = self.nests.index("block", count)
-        first = index(block) * height
-        return self._loops([(block, count)], body(first, (first + height, rows)))
+            return body(start, (stop,))
+        block = self.nests.index("block", (rows + (height - 1)) // height.constant)
+        first = start + index(block) * height
+        count = (stop - start + (height - 1)) // height.constant
+        return self._loops([(block, count)], body(first, (first + height, stop)))
 
     def _deep(self) -> Body:
         """Chunk by chunk of the steps, all rows; then what follows on the sums."""

@@ -6,6 +6,7 @@ So kernels over tensors of many shapes become the same flat loop, and short inne
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from netlang.graph.expression import Read
 from netlang.graph.integer import ONE, ZERO, Fetch, Int, index
@@ -15,6 +16,7 @@ from netlang.schedule.program import (
     Extreme,
     Guard,
     Loop,
+    Share,
     Statement,
     Tensor,
     accesses,
@@ -38,6 +40,8 @@ def _body(body: Body, extents: dict[str, Int], tensors: Mapping[str, Tensor]) ->
     for statement in body:
         if isinstance(statement, Guard):
             out.append(Guard(statement.condition, _body(statement.body, extents, tensors)))
+        elif isinstance(statement, Share):
+            out.append(replace(statement, body=_body(statement.body, extents, tensors)))
         elif not isinstance(statement, Loop):
             out.append(statement)
         elif statement.starts == (ZERO,) and statement.stops == (ONE,):
@@ -85,7 +89,7 @@ def _move_as_one(outer: str, inner: str, extent: Int, body: Body, tensors: Mappi
     for statement in statements(body):
         if isinstance(statement, Extreme):
             flats.append(statement.place)
-        elif isinstance(statement, Loop | Block):
+        elif isinstance(statement, Loop | Share | Block):
             numbers += places(statement)
         for root in expressions(statement):
             numbers += (value for node in walk(root) if not isinstance(node, Read) for value in integers(node))

@@ -58,8 +58,8 @@ def _dies(buffer: Buffer, last: Mapping[str, int], k: int) -> bool:
     return buffer.kind == "temporary" and last[buffer.name] == k
 
 
-def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4) -> Plan:
-    """Assign offsets for run-time `sizes`; a real takes `itemsize` bytes, an int 8.
+def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4, threads: int = 1) -> Plan:
+    """Assign offsets for run-time `sizes` and that many threads; a real takes `itemsize` bytes, an int 8.
 
     Largest first, each at the lowest offset that is free for its whole life (greedy by size, the method of Pisarchyk
     and Lee 2020, "Efficient memory management for deep neural net inference").
@@ -67,6 +67,7 @@ def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4) -> Plan:
     slots: dict[str, tuple[int, int, int]] = {}
     for buffer in program.temporaries:
         count = buffer.elements.evaluate(sizes) * (8 if buffer.dtype == "int" else itemsize)
+        count *= threads if buffer.private else 1
         start, end, size = slots.get(buffer.slot, (buffer.first, buffer.last, 0))
         slots[buffer.slot] = min(start, buffer.first), max(end, buffer.last), max(size, _aligned(count))
     placed: list[tuple[int, int, int, int]] = []  # offset, size, start, end

@@ -2,8 +2,11 @@
 
 A kernel's statements are loops, guards, named scalars and stores. Expressions in them are those of the graph, and
 `Local`, a scalar that the kernel named before; an integer scalar is an index of its name. A read through a view keeps
-the view's shape and reaches the buffer behind it. A loop in time over several kernels will be one more kind of step
-next to `Kernel`.
+the view's shape and reaches the buffer behind it.
+
+Several threads may run a program together. Each goes through every kernel, where `Share` and `Alone` say who does what;
+these end for all threads when everything in them is done, so that what comes next finds it. The loops and guards around
+them each thread follows by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ class Buffer:
     """Memory of a program. `kind` is input, param, state, output (all owned by the caller), temporary or scratch.
 
     Temporaries live in an arena from kernel `first` to kernel `last`; those with equal `slot` share one place because
-    each takes over from the one before it, element by element. Scratch is what one kernel works in.
+    each takes over from the one before it, element by element. Scratch is what one kernel works in; there is
+    `private` scratch for each thread.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Buffer:
     first: int = 0
     last: int = 0
     slot: str = ""
+    private: bool = False
 
     @property
     def elements(self) -> Int:
@@ -153,6 +158,24 @@ class Loop:
     body: tuple[Statement, ...]
 
 
+@dataclass(frozen=True)
+class Share:
+    """The statements for each part of `extent` units: from the index `first` to before `last`, multiples of `grain`."""
+
+    first: str
+    last: str
+    extent: Int
+    grain: int
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The statements, by one thread."""
+
+    body: tuple[Statement, ...]
+
+
 LANES = 16  # of a vector, on most machines
 PANELS = (16, 32)  # lanes that a product works on together
 SUMS = 28  # vectors that a product keeps in registers
@@ -172,7 +195,8 @@ class Pack:
     """A copy of a factor in panels: `target[panel, turns of steps, lane in panel]`.
 
     `panel` is how many lanes a panel has, `source` the element of the first lane and the first turn, `lanes` how many
-    lanes there are, `lane` how far apart; of a step, `right` is how far it moves in the source.
+    lanes there are, `lane` how far apart; of a step, `right` is how far it moves in the source. The lanes go into the
+    target from lane `first` on.
     """
 
     target: str
@@ -181,6 +205,7 @@ class Pack:
     lanes: Int
     lane: Int
     steps: tuple[Step, ...]
+    first: Int = ZERO
 
 
 @dataclass(frozen=True)
@@ -210,7 +235,8 @@ class Dot:
     """`target[r, l] = sum(steps) left * right` for few rows, with both factors where they are.
 
     `left` is the element of row 0 and `right` that of lane 0, at the first turn of the steps; rows are `row` apart, and
-    lanes `lane`. Either that is 1, or else the last step is, in both factors.
+    lanes `lane`. Either that is 1, or else the last step is, in both factors. The lanes go into the target from lane
+    `first` on.
     """
 
     target: str
@@ -221,6 +247,7 @@ class Dot:
     lane: Int
     lanes: Int
     steps: tuple[Step, ...]
+    first: Int = ZERO
 
 
 @dataclass(frozen=True)
@@ -239,7 +266,7 @@ class Turn:
 
 
 Block = Pack | Multiply | Dot | Turn
-Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Block
+Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Share | Alone | Block
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
@@ -265,7 +292,8 @@ class Kernel:
 
     `ranges` is the space of output elements, `extents` the extent of every index of the nest. `kind` is elementwise,
     reduction or contraction. `flat` says that the one loop runs over all elements, whatever their number is.
-    `same_place` names buffers that are read, but only where the kernel stores, and before it does.
+    `same_place` names buffers that are read, but only where the kernel stores, and before it does. `work` is about how
+    many cycles of a processor it takes.
     """
 
     name: str
@@ -277,6 +305,7 @@ class Kernel:
     flat: bool = False
     contraction: Contraction | None = None
     same_place: frozenset[str] = frozenset()
+    work: Int = ZERO
 
 
 @dataclass(frozen=True)
@@ -311,7 +340,7 @@ def statements(body: Iterable[Statement]) -> Iterator[Statement]:
     """Every statement, outermost first."""
     for statement in body:
         yield statement
-        if isinstance(statement, Loop | Guard):
+        if isinstance(statement, Loop | Guard | Share | Alone):
             yield from statements(statement.body)
 
 
@@ -341,10 +370,12 @@ def places(statement: Statement) -> tuple[Int, ...]:
     if isinstance(statement, Pack | Multiply | Dot):
         numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
         if isinstance(statement, Pack):
-            return (*numbers, statement.lanes, statement.lane)
+            return (*numbers, statement.lanes, statement.lane, statement.first)
         if isinstance(statement, Dot):
-            return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes)
+            return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes, statement.first)
         return (*numbers, statement.first, *statement.rows, statement.row, statement.lanes, statement.start)
+    if isinstance(statement, Share):
+        return (statement.extent,)
     return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
 
 
@@ -394,7 +425,12 @@ def rewrite_statements(
             return Guard(condition(s.condition), tuple(map(one, s.body)))
         if isinstance(s, Pack):
             return replace(
-                s, source=factor(s.source), lanes=ints(s.lanes), lane=ints(s.lane), steps=tuple(map(step, s.steps))
+                s,
+                source=factor(s.source),
+                lanes=ints(s.lanes),
+                lane=ints(s.lane),
+                steps=tuple(map(step, s.steps)),
+                first=ints(s.first),
             )
         if isinstance(s, Turn):
             rows = tuple(map(ints, s.rows))
@@ -409,6 +445,7 @@ def rewrite_statements(
                 lane=ints(s.lane),
                 lanes=ints(s.lanes),
                 steps=tuple(map(step, s.steps)),
+                first=ints(s.first),
             )
         if isinstance(s, Multiply):
             return replace(
@@ -421,6 +458,10 @@ def rewrite_statements(
                 steps=tuple(map(step, s.steps)),
                 start=ints(s.start),
             )
+        if isinstance(s, Share):
+            return Share(s.first, s.last, ints(s.extent), s.grain, tuple(map(one, s.body)))
+        if isinstance(s, Alone):
+            return Alone(tuple(map(one, s.body)))
         return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))
 
     return tuple(map(one, body))

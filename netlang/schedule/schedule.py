@@ -40,6 +40,7 @@ from netlang.schedule.program import (
 from netlang.schedule.recurrence import Recurrence, recurrence, recurrence_nest, segments
 from netlang.schedule.residues import with_residues
 from netlang.schedule.rows import RowUpdate, row_updates
+from netlang.schedule.threads import for_threads
 
 _NO_UPDATES: Mapping[str, str] = MappingProxyType({})
 
@@ -111,6 +112,7 @@ def _kernel(
         nests = Nests(tensors, stored, dict(group.ranges), buffers)
         nest = recurrence_nest(group, nests)
         body, extents = collapsed((*nests.before, *nest), nests.extents, tensors)
+        body, work = for_threads(body, extents, tensors, buffers)
         return Kernel(
             name=next((m.name for m in reversed(group.members) if m.name in stored), group.members[0].name),
             kind="recurrence",
@@ -118,6 +120,7 @@ def _kernel(
             extents=MappingProxyType(extents),
             body=body,
             sources=_sources(group.members, nodes),
+            work=work,
         )
     reduction = group.reduction
     ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
@@ -128,6 +131,8 @@ def _kernel(
     body, extents = collapsed(nest, nests.extents, tensors)
     roles = contraction(group) if rows is None else None
     kind = "elementwise" if reduction is None else "reduction" if roles is None else "contraction"
+    flat = _is_flat(body, tensors)
+    body, work = for_threads(body, extents, tensors, buffers)
     return Kernel(
         name=next((m.name for m in group.members if m.name in stored), group.members[0].name),
         kind=kind,
@@ -135,9 +140,10 @@ def _kernel(
         extents=MappingProxyType(extents),
         body=body,
         sources=_sources(group.members, nodes),
-        flat=_is_flat(body, tensors),
+        flat=flat,
         contraction=roles,
         same_place=_same_place(group, tensors),
+        work=work,
     )
 
 

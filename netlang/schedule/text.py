@@ -10,6 +10,7 @@ from netlang.graph.nodes import Origin
 from netlang.graph.text import condition_text, expression_text, shape_text
 from netlang.graph.traversal import rewrite, rewrite_condition
 from netlang.schedule.program import (
+    Alone,
     Assign,
     Buffer,
     Combine,
@@ -22,6 +23,7 @@ from netlang.schedule.program import (
     Pack,
     Program,
     Search,
+    Share,
     Statement,
     Step,
     Store,
@@ -51,6 +53,7 @@ def source_text(text: str, origin: Origin) -> str:
 
 def _buffer(buffer: Buffer) -> str:
     life = f" {buffer.first}..{buffer.last}" if buffer.kind in ("temporary", "scratch") else ""
+    life += " of each thread" if buffer.private else ""
     slot = f" in {buffer.slot}" if buffer.slot not in ("", buffer.name) else ""
     return f"{buffer.kind} {buffer.name}{shape_text(buffer.shape)} {buffer.dtype}{life}{slot}"
 
@@ -99,6 +102,13 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             size = f"rows {_end('min', s.rows)}, lanes {s.lanes.key}"
             to = "" if s.to == ZERO else f" from {s.to.key}"
             yield f"{margin}{s.target}{to} = {s.source}{at} turned, {size}"
+        elif isinstance(s, Share):
+            grain = f" by {s.grain}" if s.grain > 1 else ""
+            yield f"{margin}share {s.extent.key}{grain} as {s.first} .. {s.last}:"
+            yield from _statements(s.body, margin + "    ")
+        elif isinstance(s, Alone):
+            yield f"{margin}alone:"
+            yield from _statements(s.body, margin + "    ")
         else:
             yield f"{margin}for {s.index} in {_end('max', s.starts)} .. {_end('min', s.stops)}:"
             yield from _statements(s.body, margin + "    ")

@@ -9,7 +9,7 @@ import netlang
 from netlang.elaboration.modules import module_from_text
 from netlang.graph.nodes import BATCH
 from netlang.runtime.model import Model
-from netlang.schedule.program import Guard, Program
+from netlang.schedule.program import Alone, Guard, Program, Share, Statement
 from netlang.schedule.schedule import schedule
 from netlang.targets.reference.evaluate import evaluate
 
@@ -60,7 +60,11 @@ def step_program(source: str) -> Program:
 
 def by_rows(program: Program) -> int:
     """How many kernels have two ways, of which a condition on sizes takes one."""
-    return sum(sum(isinstance(s, Guard) for s in kernel.body) == 2 for kernel in program.kernels)
+    return sum(sum(isinstance(s, Guard) for s in without_threads(kernel.body)) == 2 for kernel in program.kernels)
+
+
+def without_threads(body: tuple[Statement, ...]) -> list[Statement]:
+    return [s for each in body for s in (without_threads(each.body) if isinstance(each, Share | Alone) else [each])]
 
 
 @pytest.mark.parametrize("prediction", [ONE, TWO, MASKED, CHOSEN])

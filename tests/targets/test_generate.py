@@ -512,4 +512,4 @@ def test_a_place_that_is_taken_over_is_one_parameter() -> None:
     )
     source = agree(test, ["y"])
     assert schedule(test, ["y"]).buffers["e"].slot == "s"
-    assert "def e(s: real[:], top: real[:], batch: i64):" in source
+    assert "def e(s: real[:], top: real[:], batch: i64, team: i64[:]):" in source

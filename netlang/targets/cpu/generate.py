@@ -2,6 +2,8 @@
 
 The text is a generated module (see `lower`): addresses are row-major places with strides written out, loops have the
 user's index names, and above each kernel stand its equations and where they were written.
+
+Threads call the entry at the same time, each with a table of numbers of its own, which begins with what `team` says.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from collections.abc import Iterable, Mapping
 
 from netlang.graph.integer import ZERO, Int, is_nonnegative
 from netlang.schedule.program import (
+    Alone,
     Assign,
     Block,
+    Buffer,
     Combine,
     Dot,
     Extreme,
@@ -21,15 +25,19 @@ from netlang.schedule.program import (
     Pack,
     Program,
     Search,
+    Share,
     Statement,
     Store,
     Turn,
+    statements,
 )
 from netlang.schedule.text import source_text
-from netlang.targets.cpu.expressions import SUM, Expressions, sizes_text
+from netlang.targets.cpu.expressions import SUM, UNARY, Expressions, sizes_text
 from netlang.targets.cpu.names import Names, identifier
+from netlang.targets.cpu.sharing import OWN, TEAM
 
 ENTRY = "run"
+POINTERS = "<pointers>"
 COMBINE = {"sum": "{0} += {1}", "prod": "{0} *= {1}", "max": "{0} = max({0}, {1})", "min": "{0} = min({0}, {1})"}
 
 
@@ -39,8 +47,8 @@ def address_slots(program: Program) -> tuple[str, ...]:
 
 
 def number_slots(program: Program) -> tuple[str, ...]:
-    """The run-time sizes, then the random nodes whose keys are wanted, in the order of the entry's table of numbers."""
-    return (*program.sizes, *program.keys)
+    """What the entry's table of numbers has: about the thread, the run-time sizes, the keys of random nodes."""
+    return (*TEAM, *program.sizes, *program.keys)
 
 
 def generate(program: Program) -> str:
@@ -75,32 +83,46 @@ class _Function:
         if kernel.flat:
             names.prefer("index", self._flat_loop().index, "n")
         self._block(kernel.body)
+        self._give_memory_away()
 
     def _flat_loop(self) -> Loop:
-        (loop,) = self.kernel.body
-        assert isinstance(loop, Loop)
-        return loop
+        return next(s for s in statements(self.kernel.body) if isinstance(s, Loop))
+
+    def _give_memory_away(self) -> None:
+        """Where a thread may wait for others to do what it needs, name the memory that they change."""
+        waits = sum(POINTERS in line for line in self.body.lines)
+        pointers = "".join(f", {self.names.of('buffer', b)}" for b in self.names.used("buffer")) if waits > 1 else ""
+        self.body.lines = [line.replace(POINTERS, pointers) for line in self.body.lines]
 
     def text(self, name: str) -> str:
         parameters = [f"{self.names.of('buffer', b)}: {self._element(b)}[:]" for b in self.names.used("buffer")]
         for domain in ("key", "size"):
             parameters += [f"{self.names.of(domain, n)}: i64" for n in self.names.used(domain)]
+        parameters.append("team: i64[:]")
         return "\n".join([f"def {name}({', '.join(parameters)}):", *self.body.lines])
 
     def arguments(self, addresses: Mapping[str, int], numbers: Mapping[str, str]) -> list[str]:
-        out = [f"{self._element(b)}(memory, {addresses[b]})" for b in self.names.used("buffer")]
+        out = [self._address(self.program.buffers[b], addresses, numbers) for b in self.names.used("buffer")]
         out += [numbers[k] for k in self.names.used("key")]
         if self.kernel.flat:
-            return [*out, sizes_text(self._flat_loop().stops[0], numbers)]
-        return [*out, *(numbers[s] for s in self.names.used("size"))]
+            out.append(sizes_text(self.kernel.extents[self._flat_loop().index], numbers))
+        else:
+            out += [numbers[s] for s in self.names.used("size")]
+        return [*out, "sizes"]
+
+    def _address(self, buffer: Buffer, addresses: Mapping[str, int], numbers: Mapping[str, str]) -> str:
+        address = f"{self._element(buffer.name)}(memory, {addresses[buffer.name]})"
+        if not buffer.private:
+            return address
+        return f"offset({address}, {numbers[OWN]}*({sizes_text(buffer.elements, numbers)}))"
 
     def _element(self, buffer: str) -> str:
         return "i64" if self.program.buffers[buffer].dtype == "int" else "real"
 
     # --- statements ---
 
-    def _block(self, statements: Iterable[Statement]) -> None:
-        for statement in statements:
+    def _block(self, body: Iterable[Statement]) -> None:
+        for statement in body:
             self._statement(statement)
 
     def _statement(self, s: Statement) -> None:
@@ -109,6 +131,10 @@ class _Function:
             self._header(f"for {self.names.of('index', s.index)} in {self._range(s)}:", s.body)
         elif isinstance(s, Guard):
             self._header(f"if {write.condition(s.condition)}:", s.body)
+        elif isinstance(s, Share):
+            self._share(s)
+        elif isinstance(s, Alone):
+            self._header(f"while alone(team{POINTERS}):", s.body)
         elif isinstance(s, Assign):
             if s.dtype == "int":
                 write.emit(f"{self.names.of('index', s.name)} = {write.whole(s.value)}")
@@ -131,7 +157,11 @@ class _Function:
         write = self.body
         name, moves = type(s).__name__.lower(), list[tuple[Int, ...]]()
         if isinstance(s, Pack):
-            values = [write.pointer(s.target), write.pointer(s.source.tensor, s.source.indices), str(s.panel)]
+            target = write.pointer(s.target)
+            if s.first != ZERO:  # a panel is as long as the turns are many
+                turns = "*".join(f"({self._end('min', step.counts)})" for step in s.steps)
+                target = f"offset({target}, {write.integer(s.first, UNARY)}*{turns})"
+            values = [target, write.pointer(s.source.tensor, s.source.indices), str(s.panel)]
             values += [write.integer(s.lanes), write.integer(s.lane)]
             moves = [(step.right,) for step in s.steps]
         elif isinstance(s, Turn):
@@ -139,7 +169,8 @@ class _Function:
             values += [write.pointer(s.source, (s.first, ZERO)), write.integer(self._pitch(s.source))]
             values += [self._end("min", s.rows), write.integer(s.lanes)]
         elif isinstance(s, Dot):
-            values = [write.pointer(s.target), write.integer(self._pitch(s.target)), write.integer(s.rows)]
+            values = [write.pointer(s.target, (ZERO, s.first)), write.integer(self._pitch(s.target))]
+            values.append(write.integer(s.rows))
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
             values += [write.pointer(s.right.tensor, s.right.indices), write.integer(s.lane), write.integer(s.lanes)]
             moves = [(step.left, step.right) for step in s.steps]
@@ -164,8 +195,18 @@ class _Function:
         self._block(body)
         self.body.margin = self.body.margin[:-4]
 
+    def _share(self, s: Share) -> None:
+        write = self.body
+        extent = self.names.of("size", "size") if self.kernel.flat else write.integer(s.extent)
+        write.emit(f"while another(team{POINTERS}):")
+        write.margin += "    "
+        for name, behind in ((s.first, 0), (s.last, 1)):
+            write.emit(f"{self.names.of('index', name)} = share({extent}, {s.grain}, team, {behind})")
+        self._block(s.body)
+        write.margin = write.margin[:-4]
+
     def _range(self, loop: Loop) -> str:
-        if self.kernel.flat:
+        if self.kernel.flat and loop.starts == (ZERO,):
             return f"range({self.names.of('size', 'size')})"
         start = self._end("max", loop.starts)
         stop = self._end("min", loop.stops)

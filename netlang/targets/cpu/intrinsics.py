@@ -17,6 +17,11 @@
     Whether a float is NaN.
 `pack(...) turn(...) multiply_n(...) dot(...)`
     Copies and products of blocks (n is the width of panels); see `copies` and `products`.
+`another(team, x, ...) alone(team, x, ...)`
+    Whether there is another part to do, or something for one thread; when there is not, all of it is done. What is at
+    the pointers x may then have been changed by others. See `sharing`.
+`share(n, grain, team, behind)`
+    Where the part at hand begins when n units are shared, in multiples of a grain; with 1, where the part behind does.
 `opaque(n)`
     The integer n, which the optimizer does not see through.
 `uniform(key, counter) normal(key, counter)`
@@ -38,7 +43,9 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from netlang.schedule.program import PANELS
+from netlang.targets.cpu.sharing import PART, PARTS, TEAM
 
+INTEGER = ir.IntType(64)
 SUFFIX = {types.float32: "f32", types.float64: "f64"}
 ELEMENTS = {
     "f32": types.float32,
@@ -217,10 +224,35 @@ TRUTH = Intrinsic("bool", lambda x: Typed(types.boolean, (types.boolean,), lambd
 
 def _opaque(value: Any) -> Typed | None:
     def emit(context: Any, builder: Any, values: list[Any]) -> Any:
-        integer = ir.IntType(64)
-        return builder.asm(ir.FunctionType(integer, [integer]), "", "=r,0", values, side_effect=False)
+        return builder.asm(ir.FunctionType(INTEGER, [INTEGER]), "", "=r,0", values, side_effect=False)
 
     return Typed(types.int64, (types.int64,), emit) if isinstance(value, types.Integer) else None
+
+
+def _share(*arguments: Any) -> Typed | None:
+    def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+        units, grain, team, behind = values
+        part, parts = (builder.load(builder.gep(team, [ir.Constant(INTEGER, TEAM.index(n))])) for n in (PART, PARTS))
+        grains = builder.sdiv(builder.add(units, builder.sub(grain, ir.Constant(INTEGER, 1))), grain)
+        start = builder.mul(builder.sdiv(builder.mul(grains, builder.add(part, behind)), parts), grain)
+        return builder.select(builder.icmp_signed("<", start, units), start, units)
+
+    integer = types.int64
+    return Typed(integer, (integer, integer, types.CPointer(integer), integer), emit) if len(arguments) == 4 else None
+
+
+def _taken(name: str) -> Intrinsic:
+    def typed(team: Any, *pointers: Any) -> Typed:
+        def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+            # a parameter that no other argument overlaps would be taken to stay as it is, had it not been given away
+            for value in values[1:]:
+                kind = ir.FunctionType(ir.VoidType(), [value.type])
+                builder.asm(kind, "", "r,~{memory}", [value], side_effect=True)
+            return _call(builder, f"nl_{name}", ir.IntType(1), values[:1])
+
+        return Typed(types.boolean, (types.CPointer(types.int64), *pointers), emit)
+
+    return Intrinsic(name, typed)
 
 
 INTRINSICS = {
@@ -239,6 +271,9 @@ INTRINSICS = {
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),
+        Intrinsic("share", _share),
+        _taken("another"),
+        _taken("alone"),
         Intrinsic("opaque", _opaque),
     )
 }

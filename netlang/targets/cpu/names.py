@@ -12,7 +12,7 @@ RESERVED = frozenset(
     {
         *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "run", "range", "where"),
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
-        *("isnan", "inf", "nan", "pi", "uniform", "normal"),
+        *("isnan", "inf", "nan", "pi", "uniform", "normal", "share", "another", "alone", "team"),
         *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in PANELS)),
     }
 )

@@ -27,7 +27,7 @@ from netlang.targets.cpu.optimize import Loaded, Machine
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 COMPILER = (
     *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
-    *("vectors.py", "copies.py", "products.py", "native.py", "../../schedule/program.py"),
+    *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "../../schedule/program.py"),
 )
 
 
@@ -108,12 +108,13 @@ class Unit:
 
     def optimized(self) -> Any:
         """The optimized LLVM module; the only place where Numba is imported."""
-        from netlang.targets.cpu import elementary
+        from netlang.targets.cpu import elementary, sharing
         from netlang.targets.cpu.lower import lower
 
         text = lower(self.source, self.entries, self.dtype)
+        texts = [text, elementary.module(), sharing.module(text, self.machine)]
         shown = [symbol(e) for e in self.entries]
-        return optimize.optimized([text, elementary.module()], shown, self.machine, called_blocks(text))
+        return optimize.optimized([*filter(None, texts)], shown, self.machine, called_blocks(text))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +157,11 @@ class Entry:
     def __call__(self, memory: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
         """Run on an address table and a size table (both int64); they and what they point to must be right."""
         self.bind(memory, sizes)()
+
+    @property
+    def address(self) -> int:
+        """Where its code is."""
+        return self.loaded.addresses[symbol(self.name)]
 
     def bind(self, memory: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Callable[[], None]:
         """The call with its tables fixed (their contents may change): it costs well under a microsecond."""

@@ -18,7 +18,7 @@ from netlang.diagnostics import InternalError
 LIBRARY = frozenset(
     {
         *("exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow", "powf"),
-        *("memset", "memcpy", "memmove", "memset_pattern16", "bzero"),
+        *("memset", "memcpy", "memmove", "memset_pattern16", "bzero", "sched_yield"),
     }
 )
 """The C library functions that object code may call; anything else undefined is a defect found at compile time."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -11,14 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import InternalError
+from netlang.graph.integer import ZERO, Int
 from netlang.schedule.memory import ALIGNMENT, plan
 from netlang.schedule.program import Program
 from netlang.targets.cpu.address import address
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, address_slots, generate, number_slots
 from netlang.targets.cpu.native import NativeModule, compile_module
+from netlang.targets.cpu.sharing import APART, MOST, OWN, PARTS, SHARED
+from netlang.targets.cpu.team import available, team
 
 Array = npt.NDArray[Any]
+ENOUGH = 60_000  # cycles of a run for each thread, below which another one costs more than it gives
 _NO_KEYS: Mapping[str, int] = MappingProxyType({})
 
 MOST_BINDINGS = 64  # that a program remembers, for as many run-time sizes
@@ -74,7 +80,15 @@ class CpuProgram:
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """The bytes of the arena that holds all temporaries, for these run-time sizes."""
-        return plan(self.program, sizes, self.dtype.itemsize).bytes
+        return plan(self.program, sizes, self.dtype.itemsize, self.parts(sizes)).bytes
+
+    def parts(self, sizes: Mapping[str, int]) -> int:
+        """How many threads a run of these sizes takes: no more than are worth it."""
+        return max(1, min(threads(), self._work.evaluate(sizes) // ENOUGH))
+
+    @cached_property
+    def _work(self) -> Int:
+        return sum((kernel.work for kernel in self.program.kernels), ZERO)
 
     def reserve(self, count: int) -> int:
         """Make room for so many bytes in the arena; returns where it starts."""
@@ -105,15 +119,19 @@ class Binding:
         if missing := [name for name in wanted.sizes if name not in sizes]:
             raise InternalError("CpuProgram.run", f"no run-time size `{missing[0]}`")
         self._program, self._lock = program, program.lock
-        placed = plan(wanted, sizes, itemsize)
+        parts = program.parts(sizes)
+        placed = plan(wanted, sizes, itemsize, parts)
         self._bytes, self._start = placed.bytes, -1  # where the arena was when the table was written
         self._temporaries = [program.slots[name] for name in placed.offsets]
         self._offsets = np.array([*placed.offsets.values()], np.int64)
         self.memory = np.zeros(max(1, len(program.slots)), np.int64)
-        self.numbers = np.zeros(max(1, len(program.numbers)), np.int64)
+        self.numbers, counters = _numbers(program.numbers, parts)
         for name in wanted.sizes:
-            self.numbers[program.numbers[name]] = sizes[name]
-        self.call = program.entry.bind(self.memory, self.numbers)
+            self.numbers[:, program.numbers[name]] = sizes[name]
+        if parts > 1:
+            self.call = team().bind(program.entry.address, self.memory, self.numbers, (program, counters))
+        else:
+            self.call = program.entry.bind(self.memory, self.numbers)
         self._keys = [(name, program.numbers[name]) for name in wanted.keys]
         externals = {
             b.name: External(
@@ -199,12 +217,32 @@ class Binding:
         for name, slot in self._keys:
             if name not in keys:
                 raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
-            self.numbers[slot] = keys[name]
+            self.numbers[:, slot] = keys[name]
 
     def _place_temporaries(self) -> None:
         """Write the addresses of the temporaries, in an arena that may have been exchanged for a larger one."""
         self._start = self._program.reserve(self._bytes)
         self.memory[self._temporaries] = self._start + self._offsets
+
+
+def _numbers(slots: Mapping[str, int], parts: int) -> tuple[Array, Array]:
+    """The table of numbers of each of the threads, and one for a run by one thread; and what the threads count in."""
+    counters = np.zeros(3 * APART, np.int64)
+    numbers = np.zeros((parts + (parts > 1), len(slots)), np.int64)
+    numbers[:parts, slots[OWN]] = range(parts)
+    numbers[:parts, slots[PARTS]] = parts
+    numbers[-1, slots[PARTS]] = 1
+    numbers[:, slots[SHARED]] = -(-address(counters) // (8 * APART)) * 8 * APART
+    return numbers, counters
+
+
+def threads() -> int:
+    """How many threads a run may use."""
+    try:
+        wanted = int(os.environ.get("NETLANG_THREADS", ""))
+    except ValueError:
+        wanted = available()
+    return max(1, min(MOST, wanted))
 
 
 def _check(external: External, array: Array) -> None:

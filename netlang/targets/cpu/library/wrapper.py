@@ -22,6 +22,7 @@ from netlang.targets.cpu.library.format import CLOCK, MANIFEST_HEAD, STATUSES
 from netlang.targets.cpu.library.interface import CLOCK_INPUTS, Argument, Function, Interface
 from netlang.targets.cpu.library.layout import regions
 from netlang.targets.cpu.library.processor import define_missing
+from netlang.targets.cpu.sharing import PARTS, TEAM
 
 I1, I8, I32, I64, F64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.DoubleType()
 POINTER = ir.PointerType()
@@ -245,7 +246,9 @@ class _Call:
         steps = b.load(self.field(self.given["net"], 8 * CLOCK.index("steps_done")), typ=I64) if program.keys else None
         values = []
         for name in number_slots(program):
-            if name in self.sizes.given:
+            if name in TEAM:  # one thread
+                values.append(_i64(int(name == PARTS)))
+            elif name in self.sizes.given:
                 values.append(self.sizes.given[name])
             else:
                 values.append(_key(b, self.function.keys[name], steps))

@@ -1,0 +1,375 @@
+"""How threads share a kernel: which of its loops are done in parts, at the same time, and what is done by one thread.
+
+A loop is shared where it is provably the same in any order: each turn keeps to elements of its own in everything that
+the loop stores. Since each element is computed as on one thread, results have the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+
+from netlang.graph.constructors import negate
+from netlang.graph.expression import Read
+from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
+from netlang.graph.traversal import fresh, operands, tensor_reads
+from netlang.schedule.program import (
+    Alone,
+    Assign,
+    Buffer,
+    Combine,
+    Dot,
+    Extreme,
+    Guard,
+    Loop,
+    Multiply,
+    Pack,
+    Search,
+    Share,
+    Statement,
+    Store,
+    Tensor,
+    Turn,
+    expressions,
+    places,
+    statements,
+)
+from netlang.schedule.tiles import guess
+
+Body = tuple[Statement, ...]
+
+LANES = 64  # of a product of few rows, as many go together
+LONG = 64  # cycles, from which a turn of a loop is work of its own
+GRAIN = 64  # of shorter ones, as many go together as two or more vectors have lanes, so that none is split
+LEAST = 2048  # of less work, in cycles, a statement is left to one thread
+MANY = 16  # turns of a loop are enough
+OFTEN = 8192  # of more, threads may wait for each other in every turn of a loop
+
+
+def for_threads(
+    body: Body, extents: Mapping[str, Int], tensors: Mapping[str, Tensor], buffers: MutableMapping[str, Buffer]
+) -> tuple[Body, Int]:
+    """The statements of a kernel, shared, and the cycles that they take.
+
+    Scratch that each thread needs for itself becomes private in `buffers`.
+    """
+    threads = _Threads(tensors, buffers, dict(extents), body)
+    work = threads.cycles(body)
+    shared = threads.phases(body) if guess(work) >= LEAST else (Alone(body),)
+    for name in threads.private:
+        buffers[name] = replace(buffers[name], private=True)
+    return shared, work
+
+
+@dataclass(frozen=True)
+class _Access:
+    """Elements of a buffer: those from `place` on, `count` of them; `over` are the indices of the loops around."""
+
+    buffer: str
+    place: Int
+    count: Int
+    stored: bool
+    over: tuple[str, ...]
+
+
+class _Threads:
+    """Shares the statements of one kernel."""
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], buffers: Mapping[str, Buffer], extents: dict[str, Int], body: Body
+    ) -> None:
+        self.tensors, self.buffers, self.extents, self.body = tensors, buffers, extents, body
+        self.private: set[str] = set()
+
+    # --- phases ---
+
+    def phases(self, body: Body) -> Body:
+        """The statements, each shared; what cannot be goes to one thread."""
+        if any(isinstance(s, Assign | Combine | Extreme | Search) for s in body):
+            return (Alone(body),)
+        out: list[Statement] = []
+        alone: list[Statement] = []
+
+        for statement in body:
+            found = self.shared(statement)
+            if found is None:
+                alone.append(statement)
+                continue
+            if alone:
+                out.append(Alone(tuple(alone)))
+                alone.clear()
+            out += found
+        if alone:
+            out.append(Alone(tuple(alone)))
+        return tuple(out)
+
+    def shared(self, s: Statement) -> Body | None:
+        """The statement shared by threads, or None where one thread does it as well."""
+        if isinstance(s, Share):
+            self.private |= {b for b in self._stored([s]) if self._is_within(b, s)}
+            return (s,)
+        if isinstance(s, Guard):
+            inside = self.phases(s.body)
+            # a thread that is late must not look at memory
+            return None if _is_alone(inside) or operands(s.condition) else (Guard(s.condition, inside),)
+        if guess(self.cycles((s,))) < LEAST:
+            return None
+        if isinstance(s, Loop):
+            return self._loop(s)
+        if isinstance(s, Multiply) and len(s.rows) == 1:
+            return self._rows(s)
+        if isinstance(s, Pack):
+            return self._lanes(s, s.source, s.panel)
+        return self._lanes(s, s.right, LANES) if isinstance(s, Dot) else None
+
+    def _rows(self, s: Multiply) -> Body:
+        """A product, of which each thread computes some rows."""
+        first, last = self._new("first"), self._new("last")
+        left = _moved(s.left, index(first) * s.row)
+        part = replace(s, first=s.first + index(first), rows=(index(last) - index(first),), left=left)
+        return (Share(first, last, s.rows[0], 1, (part,)),)
+
+    def _lanes(self, s: Pack | Dot, factor: Read, grain: int) -> Body:
+        """A copy into panels or a product, of which each thread does some lanes."""
+        first, last = self._new("first"), self._new("last")
+        moved = _moved(factor, index(first) * s.lane)
+        part = replace(s, first=s.first + index(first), lanes=index(last) - index(first))
+        part = replace(part, source=moved) if isinstance(part, Pack) else replace(part, right=moved)
+        return (Share(first, last, s.lanes, grain, (part,)),)
+
+    def _loop(self, loop: Loop) -> Body | None:
+        found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self._is_free(loop, c)]
+        if found:
+            return self._taken(loop, max(found, key=lambda c: min(guess(c.stops[0]), MANY)))
+        inside = self.phases(loop.body)
+        if any(True for end in (*loop.starts, *loop.stops) for _ in end.fetches()):
+            return None
+        if _is_alone(inside) or guess(self.cycles(loop.body)) < OFTEN:
+            return None
+        return (replace(loop, body=inside),)
+
+    def _candidates(self, loop: Loop) -> Iterator[Loop]:
+        """The loop itself and those inside it that have one end for all turns."""
+        seen: set[str] = set()
+        for inner in statements((loop,)):
+            if isinstance(inner, Loop) and inner.index not in seen and not inner.stops[0].indices():
+                seen.add(inner.index)
+                yield inner
+
+    def _taken(self, loop: Loop, inner: Loop) -> Body:
+        """The loop with each thread's part of the inner one, or of that and the only one in it as one."""
+        self.private |= {b for b in self._stored([loop]) if self._is_within(b, loop)}
+        extent = self.extents[inner.index]
+        first, last = self._new("first"), self._new("last")
+        both = self._both(inner) if inner is loop else None
+        if both is not None:
+            few = self.extents[both.index]
+            slow = index(inner.index)
+            last_turn = (index(last) + (few - 1)) // few.constant
+            within = replace(
+                both,
+                starts=(*both.starts, index(first) - slow * few),
+                stops=(*both.stops, index(last) - slow * few),
+            )
+            outside = Loop(inner.index, (index(first) // few.constant,), (last_turn,), (within,))
+            return (Share(first, last, extent * few, 1, (outside,)),)
+        grain = GRAIN if guess(self.cycles(inner.body)) < LONG else 1
+
+        def change(s: Statement) -> Statement:
+            if isinstance(s, Loop):
+                if s.index == inner.index:
+                    starts = (index(first),) if s.starts == (ZERO,) else (*s.starts, index(first))
+                    stops = (index(last), *(n for n in s.stops if n != extent))
+                    return Loop(s.index, starts, stops, s.body)
+                return replace(s, body=tuple(map(change, s.body)))
+            return replace(s, body=tuple(map(change, s.body))) if isinstance(s, Guard) else s
+
+        return (Share(first, last, extent, grain, (change(loop),)),)
+
+    def _both(self, loop: Loop) -> Loop | None:
+        """The one loop inside a loop, where threads can share the turns of both as one long list."""
+        if len(loop.body) != 1 or loop.starts != (ZERO,) or len(loop.stops) != 1:
+            return None
+        (inner,) = loop.body
+        if not isinstance(inner, Loop) or not (extent := self.extents[inner.index]).is_constant:
+            return None
+        if inner.stops[0].indices() or guess(self.cycles(inner.body)) < LONG:
+            return None
+        if not self._is_free(inner, inner) or extent.constant < 2:
+            return None
+        return inner
+
+    # --- what is free of each other ---
+
+    def _is_free(self, loop: Loop, inner: Loop) -> bool:
+        """Whether turns of the inner loop keep to elements of their own in all that the whole loop stores."""
+        name, extent = inner.index, self.extents[inner.index]
+        if inner.stops[0] != extent or not self._scalars_are_inside(loop, name):
+            return False
+        found = list(self._accesses((loop,), ()))
+        stored = {a.buffer for a in found if a.stored}
+        if any(a.stored and name not in a.over for a in found):
+            return False
+        steps: dict[str, Int] = {}
+        for access in found:
+            own = self._is_scratch(access.buffer) and self._is_within(access.buffer, loop)
+            if own or access.buffer not in stored:
+                continue
+            step = self._step(access, name, extent)
+            if step is None or steps.setdefault(access.buffer, step) != step:
+                return False
+        return True
+
+    def _step(self, access: _Access, name: str, extent: Int) -> Int | None:
+        """How far a turn moves the elements, where no other turn meets them.
+
+        The place is then `high + step * turn + low` with `0 <= low < step`, and `high` a multiple of all turns' reach.
+        """
+        nowhere = access.place.substitute({name: ZERO})
+        step = access.place.substitute({name: ONE}) - nowhere
+        if name not in access.over or access.place != nowhere + step * index(name) or step == ZERO:
+            return None
+        if step.indices() or any(step.fetches()):
+            return None
+        reach = step * extent
+        high = Int({m: c for m, c in nowhere.terms if _divides(reach, Int({m: c})) and Int({m: c}).indices()})
+        ends = (nowhere - high).bounds(self.extents)
+        if ends is None or not is_nonnegative(ends[0]) or not is_nonnegative(step - ends[1] - access.count):
+            return None
+        return step
+
+    def _scalars_are_inside(self, loop: Loop, name: str) -> bool:
+        """Whether what is named inside a loop over an index is not used outside of it, nor the other way around."""
+
+        def check(body: Body, inside: bool, known: set[str]) -> bool:
+            known = set(known)
+            for s in body:
+                if isinstance(s, Assign | Search):
+                    if not inside:
+                        return False
+                    known.add(s.name)
+                elif isinstance(s, Combine | Extreme) and s.name not in known:
+                    return False
+                elif isinstance(s, Loop | Guard):
+                    within = inside or (isinstance(s, Loop) and s.index == name)
+                    if not check(s.body, within, known if inside else set()):
+                        return False
+            return True
+
+        return check((loop,), False, set())
+
+    def _accesses(self, body: Iterable[Statement], over: tuple[str, ...]) -> Iterator[_Access]:
+        for s in body:
+            for root in expressions(s):
+                yield from (self._access(t, i, False, over) for t, i in tensor_reads(root) if not self._draws(t))
+            for value in places(s):
+                yield from (self._access(f.tensor, f.indices, False, over) for f in value.fetches())
+            if isinstance(s, Store):
+                yield self._access(s.tensor, s.indices, True, over)
+            elif isinstance(s, Pack | Dot):
+                yield self._whole(s.target, True, over)
+            elif isinstance(s, Turn):
+                yield self._whole(s.source, False, over)
+                first = self._access(s.target, (s.to, ZERO), True, over)
+                yield replace(first, count=s.lanes * self.tensors[s.target].shape[1])
+            elif isinstance(s, Multiply):
+                yield self._whole(s.right, False, over)
+                target = self.tensors[s.target]
+                first = self._access(s.target, (s.first, ZERO), True, over)
+                yield replace(first, count=s.rows[0] * target.shape[1])
+            elif isinstance(s, Loop):
+                yield from self._accesses(s.body, (*over, s.index))
+            elif isinstance(s, Guard | Share | Alone):
+                yield from self._accesses(s.body, over)
+
+    def _access(self, tensor: str, indices: tuple[Int, ...], stored: bool, over: tuple[str, ...]) -> _Access:
+        found = self.tensors[tensor]
+        return _Access(found.buffer, found.place(indices), ONE, stored, over)
+
+    def _whole(self, tensor: str, stored: bool, over: tuple[str, ...]) -> _Access:
+        found = self.tensors[tensor]
+        return _Access(found.buffer, ZERO, product(found.shape), stored, over)
+
+    def _draws(self, tensor: str) -> bool:
+        return bool(self.tensors[tensor].draws)
+
+    def _stored(self, body: Iterable[Statement]) -> set[str]:
+        """The scratch that statements write."""
+        return {a.buffer for a in self._accesses(body, ()) if a.stored and self._is_scratch(a.buffer)}
+
+    def _is_scratch(self, buffer: str) -> bool:
+        return self.buffers[buffer].kind == "scratch"
+
+    def _is_within(self, buffer: str, statement: Statement) -> bool:
+        """Whether nothing but the statement touches a buffer."""
+
+        def touches(body: Body) -> bool:
+            for s in body:
+                if s is statement:
+                    continue
+                if isinstance(s, Loop | Guard | Share | Alone):
+                    if touches(s.body):
+                        return True
+                elif any(a.buffer == buffer for a in self._accesses((s,), ())):
+                    return True
+            return False
+
+        return not touches(self.body)
+
+    def _new(self, base: str) -> str:
+        name = fresh(base, self.extents)
+        self.extents[name] = ONE
+        return name
+
+    # --- what it costs ---
+
+    def cycles(self, body: Iterable[Statement]) -> Int:
+        """Roughly, for vectors of 16 lanes."""
+        total = ZERO
+        before: Statement | None = None
+        for s in body:
+            otherwise = isinstance(before, Guard) and isinstance(s, Guard) and negate(before.condition) == s.condition
+            before = s
+            if otherwise:  # the plain way, for few rows or lanes
+                continue
+            if isinstance(s, Loop):
+                total += self.extents[s.index] * self.cycles(s.body)
+            elif isinstance(s, Share):
+                total += self.cycles(s.body).substitute({s.first: ZERO, s.last: s.extent})
+            elif isinstance(s, Guard | Alone):
+                total += self.cycles(s.body)
+            elif isinstance(s, Multiply):
+                turns = product(step.counts[0] for step in s.steps)
+                total += s.rows[0] * turns * ((s.lanes + (s.panel - 1)) // s.panel) * s.panel // 32
+            elif isinstance(s, Dot):
+                total += s.rows * s.lanes * product(step.counts[0] for step in s.steps) // 8
+            elif isinstance(s, Turn):
+                total += s.rows[0] * s.lanes // 4
+            elif isinstance(s, Pack):
+                total += s.lanes * product(step.counts[0] for step in s.steps) // 2
+            else:
+                total += ONE
+        return total
+
+
+def _moved(read: Read, distance: Int) -> Read:
+    """The element that is so far behind."""
+    *rest, last = read.indices
+    return Read(read.tensor, (*rest, last + distance))
+
+
+def _divides(divisor: Int, value: Int) -> bool:
+    """Whether a term is a multiple of another."""
+    if len(divisor.terms) != 1 or len(value.terms) != 1:
+        return False
+    (atoms, c), (others, d) = divisor.terms[0], value.terms[0]
+    rest = list(others)
+    for atom in atoms:
+        if atom not in rest:
+            return False
+        rest.remove(atom)
+    return d % c == 0
+
+
+def _is_alone(body: Body) -> bool:
+    return all(isinstance(s, Alone) for s in body)
