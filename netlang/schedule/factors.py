@@ -15,7 +15,7 @@ from functools import cached_property
 from netlang.graph.constructors import at_least_zero, every, mul, select
 from netlang.graph.expression import ZERO, Apply, Condition, Expr, Read, Reduce
 from netlang.graph.graph import Graph
-from netlang.graph.integer import Int, index, is_nonnegative
+from netlang.graph.integer import Index, Int, index, is_nonnegative
 from netlang.graph.nodes import Equation, Node, Random
 from netlang.graph.recurrence import Component, Loop
 from netlang.graph.traversal import free_indices, fresh, operands, reads, substitute
@@ -24,6 +24,10 @@ from netlang.schedule.program import Tensor
 from netlang.schedule.tiles import guess, is_size, tilings
 
 LEAST = 4096  # of fewer products a sum is left as it is
+CROWDED, APART = (
+    512,
+    16,
+)  # places so far apart, all of a window, want the same lines of a cache: a copy has them further
 
 
 def with_plain_factors(graph: Graph) -> Graph:
@@ -195,6 +199,9 @@ class _Factors:
                         low, stop = found.get((read.tensor, k), (0, shape[k]))
                         stop = margin.stop if is_nonnegative(margin.stop - stop) else stop
                         found[read.tensor, k] = min(low, margin.low), stop
+                last = (read.tensor, len(shape) - 1)
+                if last not in found and any(read.tensor == tensor for tensor, _ in found) and _is_crowded(read, shape):
+                    found[last] = 0, shape[-1] + APART
         return found
 
     def _node(self, equation: Equation, base: str) -> str:
@@ -230,6 +237,12 @@ def _margins(
         own = tuple(g for g in guards if g in (at_least_zero(place), at_least_zero(extent - 1 - place)))
         known = ends is not None and own and ends[0].is_constant
         yield _Margin(ends[0].constant, ends[1] + 1, own) if ends is not None and known else None
+
+
+def _is_crowded(read: Read, shape: Sequence[Int]) -> bool:
+    """Whether neighbours along the dimension before the last one compete for the same lines of a cache."""
+    steps = [abs(place.coefficient(Index(i))) for place in read.indices[-2:-1] for i in place.indices()]
+    return shape[-1].is_constant and shape[-1].constant * max(steps, default=1) % CROWDED == 0
 
 
 def _in_order(place: Int) -> Iterable[str]:

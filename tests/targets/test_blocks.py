@@ -179,3 +179,14 @@ def test_processors_with_fewer_registers(cpu: str) -> None:
         program = build(schedule(test, ["y"]), dtype, cpu=cpu)
         got = program.run({n: a.astype(dtype) for n, a in arrays.items()}, {"batch": 40})["y"]
         np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_neighbours_of_a_window_lie_apart_in_a_padded_copy() -> None:
+    """512 reals from one to the next, they would compete for the same lines of a cache."""
+    extents = {"b": B, "i": 6, "j": 6, "c": 512, "p": 3, "q": 3}
+    inside = padded("x", [B, 6, 6, 512], b, i + p - 1, j + q - 1, c, extents=extents)
+    body = total("sum", {"c": 512, "p": 3, "q": 3}, mul(read("W", k, c, p, q), inside))
+    y = equation("y", {"b": B, "i": 6, "j": 6, "k": 17}, body)
+    test = graph(given("x", B, 6, 6, 512), param("W", 17, 512, 3, 3), y)
+    assert [str(n) for n in schedule(test, ["y"]).buffers["x.padded"].shape] == ["batch", "8", "8", "528"]
+    agree(test, ["y"])
