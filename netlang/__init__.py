@@ -53,12 +53,14 @@ def load(
     *,
     dtype: str | None = None,
     seed: int | None = None,
+    threads: int | None = None,
     **arguments: Any,
 ) -> Net:
     """A net from a `.net` text or a `.netc` artifact.
 
     `net` names one where the text has several; `arguments` are the net's own (`classes=10`); `dtype` is "float32" (the
-    default) or "float64"; `seed` replaces the recipe's. An artifact brings its arguments, seed and values along.
+    default) or "float64"; `seed` replaces the recipe's; `threads` is how many threads it may use, by default what
+    NETLANG_THREADS says, or else one for each processor. An artifact brings its arguments, seed and values along.
 
     Raises `NetlangError` for whatever is wrong with the file.
     """
@@ -77,12 +79,18 @@ def load(
                 place=name,
                 help="give only the path, or load the `.net` text",
             )
-        return load_artifact(name, dtype=dtype)
-    return Net(load_model(name, net, arguments), dtype=dtype or "float32", seed=seed)
+        return load_artifact(name, dtype=dtype, threads=threads)
+    return Net(load_model(name, net, arguments), dtype=dtype or "float32", seed=seed, threads=threads)
 
 
 def loads(
-    text: str, net: str | None = None, *, dtype: str = "float32", seed: int | None = None, **arguments: Any
+    text: str,
+    net: str | None = None,
+    *,
+    dtype: str = "float32",
+    seed: int | None = None,
+    threads: int | None = None,
+    **arguments: Any,
 ) -> Net:
     """A net from text in netlang."""
     from netlang.elaboration.modules import module_from_text
@@ -90,7 +98,7 @@ def loads(
     from netlang.runtime.net import Net
 
     module = module_from_text(text)
-    return Net(load_model(module.name, net, arguments, module), dtype=dtype, seed=seed)
+    return Net(load_model(module.name, net, arguments, module), dtype=dtype, seed=seed, threads=threads)
 
 
 def __getattr__(name: str) -> Any:

@@ -36,8 +36,8 @@ def open_net(options: argparse.Namespace) -> Net:
     from netlang.diagnostics import fail
 
     settings = read_settings(options.settings)
-    dtype, seed = getattr(options, "dtype", None), getattr(options, "seed", None)
-    reserved = [name for name in settings if name in ("path", "net", "dtype", "seed")]
+    dtype, seed, threads = (getattr(options, name, None) for name in ("dtype", "seed", "threads"))
+    reserved = [name for name in settings if name in ("path", "net", "dtype", "seed", "threads")]
     if reserved:
         fail(
             "unknown-argument",
@@ -46,7 +46,7 @@ def open_net(options: argparse.Namespace) -> Net:
             help=f"use the option `--{reserved[0]}`" if reserved[0] != "path" else "give the path as it is",
         )
     arguments: dict[str, Any] = dict(settings)
-    return netlang.load(options.file, options.net, dtype=dtype, seed=seed, **arguments)
+    return netlang.load(options.file, options.net, dtype=dtype, seed=seed, threads=threads, **arguments)
 
 
 def columns_of(options: argparse.Namespace) -> Columns | None:

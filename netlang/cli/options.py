@@ -76,6 +76,11 @@ def dtype(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float32", "float64"), help="the precision (default: float32)")
 
 
+def threads(parser: argparse.ArgumentParser) -> None:
+    help = "how many threads to use at most (default: NETLANG_THREADS, or one for each processor)"
+    parser.add_argument("--threads", metavar="N", type=positive, help=help)
+
+
 def seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="N", type=natural, help="the seed of all randomness (default: the recipe's)")
 

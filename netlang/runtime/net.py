@@ -25,6 +25,7 @@ from netlang.runtime.arguments import MOST_CALLS, Argument, Known, checked
 from netlang.runtime.inputs import arguments
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
+from netlang.runtime.processors import thread_count
 from netlang.runtime.symbols import symbol_tables
 from netlang.runtime.training import History, Snapshot, evaluate, fit
 from netlang.runtime.vocabulary import Vocabulary
@@ -121,14 +122,18 @@ class Net:
     """A network with parameters.
 
     Arrays given and returned are NumPy arrays with the batch as their first dimension; a call whose inputs all lack it
-    is a call for one example. Reals are float32, or float64 for `dtype="float64"`; labels are int64.
+    is a call for one example. Reals are float32, or float64 for `dtype="float64"`; labels are int64. Where there is
+    enough to do, up to `threads` threads do it together, with the same results to the last bit for any number of them.
 
     Make one with `netlang.load`.
     """
 
-    def __init__(self, model: Model, *, dtype: npt.DTypeLike = np.float32, seed: int | None = None) -> None:
+    def __init__(
+        self, model: Model, *, dtype: npt.DTypeLike = np.float32, seed: int | None = None, threads: int | None = None
+    ) -> None:
         self.model = model
         self.dtype = _checked_dtype(dtype)
+        self.threads = thread_count(threads)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
             fail("bad-setting", f"a seed is a whole number, found {seed!r}", help="`seed=0`")
         recipe = model.recipe
@@ -155,7 +160,7 @@ class Net:
 
     def __copy__(self) -> Net:
         """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
-        other = Net(self.model, dtype=self.dtype, seed=self.seed)
+        other = Net(self.model, dtype=self.dtype, seed=self.seed, threads=self.threads)
         for name, value in self.values.items():
             other.values[name][...] = value
         other.carried.update({name: value.copy() for name, value in self.carried.items()})
@@ -436,7 +441,8 @@ class Net:
         return self._compiled[use]
 
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
-        return Compiled(graph, roots, build(schedule(graph, roots.values(), updates or {}), self.dtype))
+        program = schedule(graph, roots.values(), updates or {})
+        return Compiled(graph, roots, build(program, self.dtype, threads=self.threads))
 
     def _fitting(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[Fit, Sequence[Array]]:
         """How the inputs are run, and the arrays that the program reads; raises where they do not fit."""

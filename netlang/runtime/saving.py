@@ -59,7 +59,7 @@ def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> N
     write_artifact(path, members)
 
 
-def load(path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None) -> Net:
+def load(path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None, threads: int | None = None) -> Net:
     """The net of an artifact, with the values it was saved with."""
     from netlang.runtime.net import Net
     from netlang.runtime.training import History, Snapshot
@@ -69,7 +69,7 @@ def load(path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None) ->
     document = _document(name, members)
     module = _module(name, document, members)
     model = Model(module, choose_net(module, document["net"]), document["arguments"])
-    net = Net(model, dtype=dtype or document["dtype"], seed=document["seed"])
+    net = Net(model, dtype=dtype or document["dtype"], seed=document["seed"], threads=threads)
     _restore(net, name, members[VALUES])
     try:
         net.steps_done, net.epochs_done = int(document["steps"]), int(document["epochs"])

@@ -73,8 +73,8 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
 
     parts = net.model.streamed(over)
     prologue, step = parts.prologue, parts.step
-    before = build(schedule(prologue, prologue.outputs.values()), net.dtype)
-    program = build(schedule(step, step.outputs.values(), step.updates), net.dtype)
+    before = build(schedule(prologue, prologue.outputs.values()), net.dtype, threads=net.threads)
+    program = build(schedule(step, step.outputs.values(), step.updates), net.dtype, threads=net.threads)
     read = {b.name for p in (before, program) for b in p.program.of_kind("input")}
     whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
     length = size(parts.size)

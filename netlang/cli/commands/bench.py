@@ -16,6 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.sizes(parser)
     take.style(parser)
     take.dtype(parser)
+    take.threads(parser)
     parser.add_argument("--batch", metavar="N", type=take.positive, default=32, help="examples (default: 32)")
     parser.add_argument("--seconds", metavar="S", type=float, default=1.0, help="for each of the two (default: 1)")
 

@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="examples at a time (default: 256; the section's where a state is carried along)",
     )
     take.dtype(parser)
+    take.threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     take.output(parser, "a .npz file for the outputs (default: print them)")
     take.dtype(parser)
+    take.threads(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     take.seed(parser)
     take.dtype(parser)
+    take.threads(parser)
     parser.add_argument("--checkpoint", metavar="PATH", help="an artifact to write after each epoch")
     parser.add_argument("--resume", metavar="PATH", help="go on from a checkpoint, as if never interrupted")
 
@@ -67,7 +68,7 @@ def _net(options: argparse.Namespace) -> Net:
         return open_net(options)
     from netlang.runtime.saving import load
 
-    net = load(options.resume, dtype=options.dtype)
+    net = load(options.resume, dtype=options.dtype, threads=options.threads)
     if options.file.endswith(ARTIFACT):
         return net
     wanted = open_net(options)

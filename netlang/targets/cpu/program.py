@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,7 +20,7 @@ from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, address_slots, generate, number_slots
 from netlang.targets.cpu.native import NativeModule, compile_module
 from netlang.targets.cpu.sharing import APART, MOST, OWN, PARTS, SHARED
-from netlang.targets.cpu.team import available, team
+from netlang.targets.cpu.team import team
 
 Array = npt.NDArray[Any]
 ENOUGH = 60_000  # cycles of a run for each thread, below which another one costs more than it gives
@@ -31,12 +30,17 @@ MOST_BINDINGS = 64  # that a program remembers, for as many run-time sizes
 
 
 def build(
-    program: Program, dtype: npt.DTypeLike = np.float32, *, cpu: str = "native", cache: ObjectCache | None = None
+    program: Program,
+    dtype: npt.DTypeLike = np.float32,
+    *,
+    cpu: str = "native",
+    cache: ObjectCache | None = None,
+    threads: int = 1,
 ) -> CpuProgram:
     """Generate and compile a program, or find it compiled. `dtype`, float32 or float64, is that of its reals."""
     source = generate(program)
     module = compile_module(source, [ENTRY], dtype=dtype, cpu=cpu, cache=cache)
-    return CpuProgram(program, np.dtype(dtype), source, module)
+    return CpuProgram(program, np.dtype(dtype), source, module, threads)
 
 
 class CpuProgram:
@@ -46,8 +50,11 @@ class CpuProgram:
     a time: others wait. All runs have their temporaries in one arena, as large as the largest so far needs.
     """
 
-    def __init__(self, program: Program, dtype: np.dtype[Any], source: str, module: NativeModule) -> None:
+    def __init__(
+        self, program: Program, dtype: np.dtype[Any], source: str, module: NativeModule, threads: int = 1
+    ) -> None:
         self.program, self.dtype, self.source, self.module = program, dtype, source, module
+        self.threads = min(threads, MOST)
         self.slots = {name: k for k, name in enumerate(address_slots(program))}
         self.numbers = {name: k for k, name in enumerate(number_slots(program))}
         self.entry = module.entry(ENTRY)
@@ -84,7 +91,7 @@ class CpuProgram:
 
     def parts(self, sizes: Mapping[str, int]) -> int:
         """How many threads a run of these sizes takes: no more than are worth it."""
-        return max(1, min(threads(), self._work.evaluate(sizes) // ENOUGH))
+        return max(1, min(self.threads, self._work.evaluate(sizes) // ENOUGH))
 
     @cached_property
     def _work(self) -> Int:
@@ -234,15 +241,6 @@ def _numbers(slots: Mapping[str, int], parts: int) -> tuple[Array, Array]:
     numbers[-1, slots[PARTS]] = 1
     numbers[:, slots[SHARED]] = -(-address(counters) // (8 * APART)) * 8 * APART
     return numbers, counters
-
-
-def threads() -> int:
-    """How many threads a run may use."""
-    try:
-        wanted = int(os.environ.get("NETLANG_THREADS", ""))
-    except ValueError:
-        wanted = available()
-    return max(1, min(MOST, wanted))
 
 
 def _check(external: External, array: Array) -> None:

@@ -111,13 +111,6 @@ def team() -> Team:
     return _team(os.getpid())
 
 
-def available() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _code() -> Any:
     """The native code of the mailboxes, compiled or from the cache."""
     machine = optimize.machine()

@@ -1,0 +1,185 @@
+"""Threads: as many as are asked for, the same bits for any number, and nothing that waits for a thread that is late."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netlang
+from netlang.cli.entry import main
+from netlang.diagnostics import NetlangError
+from netlang.runtime.net import Net
+from netlang.runtime.synthetic import random_inputs
+from netlang.schedule.program import Alone, Share, statements
+from netlang.targets.cpu import program as cpu
+
+CONVOLUTIONS = """
+net Small:
+    input  image[3, 13, 11]
+    target y: class(5)
+    h = image -> conv(16, 3, pad=1) -> batchnorm -> relu -> maxpool(2) -> conv(24, 3, stride=2) -> relu
+    scores = h -> flatten -> dense(40) -> tanh -> dropout(0.3) -> dense(5)
+    output scores
+    loss   cross_entropy(scores, y)
+
+train Small:
+    optimizer adam
+"""
+RECURRENT = """
+net Reader:
+    input  text[T]: class(20)
+    target y[T]: class(20)
+    h = text -> embedding(24) -> lstm(40) -> gru(24)
+    scores = h -> dense(20)
+    output scores
+    loss   mean(t) cross_entropy(scores[t], y[t])
+
+train Reader:
+    optimizer sgd(lr=0.01, momentum=0.9)
+"""
+ATTENTION = """
+net Looker:
+    input  text[T]: class(20)
+    target y[T]: class(20)
+    h = text -> embedding(32) -> transformer_encoder(4, activation=gelu, causal=true)
+    scores = h -> dense(20)
+    output scores
+    loss   mean(t) cross_entropy(scores[t], y[t])
+
+train Looker:
+    optimizer sgd(lr=0.01)
+"""
+DENSE = """
+net Wide:
+    input  x[300]
+    target y[7]
+    p = x -> dense(200) -> sigmoid -> dense(7)
+    output p
+    loss   mse(p, y)
+
+train Wide:
+    optimizer adam
+    penalty   l2(0.01)
+"""
+
+
+@pytest.fixture(autouse=True)
+def small_runs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "ENOUGH", 1)
+
+
+def trained(text: str, threads: int, batch: int, dtype: str = "float32") -> list[bytes]:
+    """What a net is after some steps, and what it then gives."""
+    net = netlang.loads(text, dtype=dtype, threads=threads, seed=3)
+    data = random_inputs(net, batch, {"T": 17}, np.random.default_rng(0))
+    for _ in range(3):
+        net.step(**data)
+    given = {node.name: data[node.name] for node in net.inputs}
+    return [a.tobytes() for a in (*net.values.values(), *net.forward(**given).values())]
+
+
+@pytest.mark.parametrize("text", [CONVOLUTIONS, RECURRENT, ATTENTION, DENSE])
+@pytest.mark.parametrize("batch", [1, 5, 64])
+def test_any_number_of_threads_gives_the_same_bits(text: str, batch: int) -> None:
+    one = trained(text, 1, batch)
+    for threads in (2, 3, 4):
+        assert trained(text, threads, batch) == one
+
+
+@pytest.mark.parametrize("text", [CONVOLUTIONS, RECURRENT])
+def test_and_in_float64(text: str) -> None:
+    assert trained(text, 3, 9, "float64") == trained(text, 1, 9, "float64")
+
+
+def test_and_in_every_run() -> None:
+    assert len({tuple(trained(CONVOLUTIONS, threads, 20)) for threads in (4, 2, 4, 3, 1, 2, 4)}) == 1
+
+
+def test_most_of_the_work_is_shared() -> None:
+    """In an image net nothing large is left to one thread."""
+    net = netlang.loads(CONVOLUTIONS, threads=2)
+    net.step(**random_inputs(net, 8, {}, np.random.default_rng(0)))
+    (compiled,) = net._compiled.values()
+    kernels = compiled.program.program.kernels
+    shared = [k for k in kernels if any(isinstance(s, Share) for s in statements(k.body))]
+    alone = [k for k in kernels if all(isinstance(s, Alone) for s in k.body)]
+    total = sum(k.work.evaluate({"batch": 64}) for k in kernels)
+    assert sum(k.work.evaluate({"batch": 64}) for k in shared) > 0.98 * total
+    assert alone  # and what is small is not
+
+
+def test_nets_in_several_threads_of_the_caller() -> None:
+    """Runs that meet do not wait for each other's helpers."""
+    nets = [netlang.loads(CONVOLUTIONS, threads=3, seed=k) for k in range(4)]
+    x = np.random.default_rng(0).normal(size=(16, 3, 13, 11)).astype(np.float32)
+    wanted = [net(x) for net in nets]
+    wrong: list[int] = []
+
+    def work(k: int) -> None:
+        wrong.extend(k for _ in range(30) if not np.array_equal(nets[k](x), wanted[k]))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_nets_come_and_go() -> None:
+    """A helper that is late may still look at a net that is gone."""
+    x = np.random.default_rng(0).normal(size=(8, 300)).astype(np.float32)
+    found = {netlang.loads(DENSE, threads=4, seed=1)(x).tobytes() for _ in range(25)}
+    assert len(found) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_was_forked_has_threads_of_its_own() -> None:
+    net = netlang.loads(DENSE, threads=3, seed=1)
+    x = np.random.default_rng(0).normal(size=(8, 300)).astype(np.float32)
+    wanted = net(x)
+    child = os.fork()
+    if not child:
+        os._exit(int(not np.array_equal(net(x), wanted)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_copy_has_as_many() -> None:
+    assert copy.copy(netlang.loads(DENSE, threads=3)).threads == 3
+
+
+@pytest.mark.parametrize("wanted", [0, -1, 1.5, "two", True])
+def test_what_is_no_number_of_threads(wanted: object) -> None:
+    with pytest.raises(NetlangError) as error:
+        netlang.loads(DENSE, threads=wanted)  # type: ignore[arg-type]
+    assert error.value.diagnostics[0].code == "bad-setting"
+
+
+def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETLANG_THREADS", "3")
+    assert netlang.loads(DENSE).threads == 3
+    assert netlang.loads(DENSE, threads=2).threads == 2
+    monkeypatch.setenv("NETLANG_THREADS", "many")
+    with pytest.raises(NetlangError) as error:
+        netlang.loads(DENSE)
+    assert "NETLANG_THREADS" in error.value.diagnostics[0].message
+
+
+def test_the_command_line_says_how_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wide.net").write_text(DENSE)
+    assert main(["bench", str(tmp_path / "wide.net"), "--batch", "4", "--threads", "2", "--seconds", "0.1"]) == 0
+    assert "Wide" in capsys.readouterr().out
+
+
+def test_small_runs_take_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "ENOUGH", 60_000)
+    net: Net = netlang.loads(DENSE, threads=4)
+    net(np.zeros((1, 300), np.float32))
+    (compiled,) = net._compiled.values()
+    assert compiled.program.parts({"batch": 1}) == 1
+    assert compiled.program.parts({"batch": 1000}) == 4
