@@ -38,7 +38,7 @@ class Index(Atom):
 
     name: str
 
-    @property
+    @cached_property
     def key(self) -> str:  # type: ignore[override]
         return self.name
 
@@ -49,7 +49,7 @@ class Size(Atom):
 
     name: str
 
-    @property
+    @cached_property
     def key(self) -> str:  # type: ignore[override]
         return f"|{self.name}|"
 
@@ -102,9 +102,15 @@ class Int(Keyed):
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         ordered = [(m, c) for m, c in terms.items() if c]
         if len(ordered) > 1:
-            ordered.sort(key=lambda t: (-len(t[0]), [a.key for a in t[0]]))
+            ordered.sort(key=_place_of_term)
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
-        self.key: str = _text(self.terms)
+
+    def __getattr__(self, name: str) -> str:
+        """The key, which is written when it is first asked for: that of most intermediate results never is."""
+        if name != "key":
+            raise AttributeError(name)
+        self.key = _text(self.terms)
+        return self.key
 
     def __str__(self) -> str:
         """As a person writes it: sizes without the bars that set them apart from indices in `key`."""
@@ -412,6 +418,11 @@ def reduce_ranges(value: Int, extents: Mapping[str, Int]) -> Int:
     return value.rewrite(change)
 
 
+def _place_of_term(term: tuple[Monomial, int]) -> tuple[int, list[str]]:
+    """Products of many atoms come first, the constant last."""
+    return -len(term[0]), [atom.key for atom in term[0]]
+
+
 def _operand(value: Int) -> str:
     return value.key if isinstance(value.single, Index | Size) else f"({value.key})"
 
@@ -419,10 +430,16 @@ def _operand(value: Int) -> str:
 def _text(terms: tuple[tuple[Monomial, int], ...]) -> str:
     parts: list[str] = []
     for monomial, c in terms:
-        alone = len(monomial) == 1 and abs(c) == 1
-        factors = "*".join(f"({a.key})" if isinstance(a, Floor | Modulo) and not alone else a.key for a in monomial)
-        text = str(abs(c)) if not factors else factors if abs(c) == 1 else f"{abs(c)}*{factors}"
-        parts.append(("-" if c < 0 else "") + text if not parts else (" - " if c < 0 else " + ") + text)
+        size = abs(c)
+        if len(monomial) == 1 and size == 1:
+            text = monomial[0].key
+        else:
+            factors = [f"({a.key})" if isinstance(a, Floor | Modulo) else a.key for a in monomial]
+            text = "*".join(factors if size == 1 and factors else [str(size), *factors])
+        if parts:
+            parts.append(f" - {text}" if c < 0 else f" + {text}")
+        else:
+            parts.append(f"-{text}" if c < 0 else text)
     return "".join(parts) or "0"
 
 
