@@ -19,7 +19,7 @@ from benchmarks.peers import Absent
 from benchmarks.report import machine
 from benchmarks.workloads import WORKLOADS, Workload
 from netlang.graph.nodes import BATCH
-from netlang.runtime.benchmark import peak_bytes
+from netlang.runtime.memory import peak_bytes
 
 STEPS = 3
 
@@ -44,7 +44,7 @@ def own(workload: Workload) -> dict[str, int]:
     compiled = net.compiled("step")
     states = sum(array.nbytes for name, array in net.state.items() if ".optimizer." in name)
     given = sum(array.nbytes for array in (*data.values(), *net.params.values()))
-    predicted = peak_bytes(compiled, {BATCH: workload.batch, **workload.sizes}) - given
+    predicted = peak_bytes(compiled.program.program, {BATCH: workload.batch, **workload.sizes}) - given
     return {"predicted": predicted, "measured": grown(lambda: net.step(**data)) + states}
 
 

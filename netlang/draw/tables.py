@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from netlang.passes.cost import FLOAT32, Cost, LayerCost
@@ -16,7 +17,16 @@ _GAP = "  "
 _CLIPPED = 2  # the columns with names, which give way where the table is too wide
 
 
-def cost_table(cost: Cost) -> str:
+@dataclass(frozen=True)
+class Peak:
+    """The bytes that calls for a batch take at most, by use: "forward" and "step"."""
+
+    batch: int
+    dtype: str
+    bytes: Mapping[str, int]
+
+
+def cost_table(cost: Cost, memory: Peak | None = None) -> str:
     """The table: a row for each layer, the totals, and what they are in bytes. Plain ASCII, at most 100 columns.
 
     Layers inside a layer are indented. Fields are sizes of windows on the input, with the stride after a slash:
@@ -26,10 +36,10 @@ def cost_table(cost: Cost) -> str:
     if max(map(len, lines)) > WIDTH:
         lines = _lines(cost, _millions)
     rule = "-" * max(map(len, lines))
-    return "\n".join([cost.net, "", lines[0], rule, *lines[1:-1], rule, lines[-1], "", *_notes(cost)]) + "\n"
+    return "\n".join([cost.net, "", lines[0], rule, *lines[1:-1], rule, lines[-1], "", *_notes(cost, memory)]) + "\n"
 
 
-def cost_json(cost: Cost) -> dict[str, object]:
+def cost_json(cost: Cost, memory: Peak | None = None) -> dict[str, object]:
     """The same facts, ready for `json.dumps`: counts are integers, memory is in bytes of float32."""
     totals: dict[str, object] = {"net": cost.net, "parameters": cost.parameters, "states": cost.states}
     totals |= {"macs": cost.macs}
@@ -38,6 +48,9 @@ def cost_json(cost: Cost) -> dict[str, object]:
     totals |= {"activations": cost.activations, "activation_bytes": cost.activation_bytes}
     if cost.sizes:
         totals["sizes"] = dict(cost.sizes)
+    if memory is not None:
+        facts = {"batch": memory.batch, "dtype": memory.dtype}
+        totals["memory"] = facts | {f"{use}_bytes": count for use, count in memory.bytes.items()}
     return totals | {"layers": [_layer_json(layer) for layer in cost.layers]}
 
 
@@ -141,7 +154,7 @@ def _clip(text: str, width: int) -> str:
     return text[: width - 2 - tail] + ".." + text[len(text) - tail :]
 
 
-def _notes(cost: Cost) -> list[str]:
+def _notes(cost: Cost, peak: Peak | None) -> list[str]:
     memory = _memory(FLOAT32 * cost.parameters)
     lines = [f"parameters   {_count(cost.parameters)} ({memory} in float32)"]
     if cost.states:
@@ -151,6 +164,11 @@ def _notes(cost: Cost) -> list[str]:
         lines.append(f"backward     {_count(cost.backward_macs)} multiply-adds of contractions, for one example")
     memory = _memory(cost.activation_bytes)
     lines.append(f"activations  {_count(cost.activations)} ({memory} in float32), for one example")
+    if peak is not None:
+        uses = {"forward": "inference", "step": "a step of training"}
+        parts = [f"{_memory(count)} for {uses[use]}" for use, count in peak.bytes.items()]
+        examples = "one example" if peak.batch == 1 else f"{peak.batch} examples"
+        lines.append(f"memory       {' and '.join(parts)}, with {examples} in {peak.dtype}")
     if cost.sizes:
         sizes = ", ".join(f"{name} = {value}" for name, value in cost.sizes.items())
         lines.append(f"sizes        {sizes}: macs and activations are for these (`--size NAME=N` for others)")

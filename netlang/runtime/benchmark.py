@@ -14,7 +14,8 @@ import numpy as np
 from netlang.graph.nodes import BATCH
 from netlang.graph.sizes import chosen_sizes
 from netlang.passes.cost import cost, with_gradients
-from netlang.runtime.net import Compiled, Net
+from netlang.runtime.memory import peak_bytes
+from netlang.runtime.net import Net
 from netlang.runtime.synthetic import random_inputs
 
 LEAST_RUNS = 5
@@ -76,7 +77,7 @@ def benchmark(net: Net, *, batch: int = 32, sizes: Mapping[str, int] | None = No
         forward / forward_ms,
         step_ms,
         None if step_ms is None else step / step_ms,
-        peak_bytes(timed.compiled("step" if has_step else "forward"), {BATCH: batch, **known}),
+        peak_bytes(timed.program("step" if has_step else "forward").program, {BATCH: batch, **known}, net.dtype),
     )
 
 
@@ -96,12 +97,3 @@ def medians(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str,
             call()
             times[name].append(1e3 * (time.perf_counter() - start))
     return {name: statistics.median(found) for name, found in times.items()}
-
-
-def peak_bytes(compiled: Compiled, sizes: Mapping[str, int]) -> int:
-    """The bytes of all buffers of a program, its temporaries as they are placed."""
-    program = compiled.program
-    external = program.program.of_kind("input", "param", "state", "output")
-    itemsize = program.dtype.itemsize
-    owned = sum(b.elements.evaluate(sizes) * (8 if b.dtype == "int" else itemsize) for b in external)
-    return owned + program.bytes(sizes)

@@ -117,6 +117,22 @@ class Model:
         graph = self.training if self.recipe is None else self.updated_graph
         return graph.prune([*graph.initial.values(), *graph.initial])
 
+    def computed(self, use: str) -> tuple[Graph, Mapping[str, str]]:
+        """The graph of a use, "forward", "evaluate", "measure" or "step", and by name what it is computed for.
+
+        The roots are those of the graph that is compiled: equal nodes are one there.
+        """
+        if use == "forward":
+            graph = self.forward_graph
+            return graph, graph.outputs or graph.losses
+        if use == "evaluate":
+            graph = self.evaluation_graph
+            return graph, {**graph.losses, **graph.metrics}
+        if use == "measure":
+            graph = self.totals_graph
+            return graph, {**graph.outputs, **graph.metrics}
+        return self.step_graph, self.step_graph.objectives
+
     def gradient_graph(self, wrt: Sequence[str]) -> Graph:
         """The losses' mean over the batch and its gradients by the named nodes, in training mode."""
         for name in wrt:

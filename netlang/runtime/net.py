@@ -368,18 +368,23 @@ class Net:
 
     # --- what it shows ---
 
-    def summary(self, format: str = "text", sizes: Mapping[str, int] | None = None) -> Any:
+    def summary(self, format: str = "text", sizes: Mapping[str, int] | None = None, *, batch: int | None = None) -> Any:
         """The table of layers with shapes, parameters and multiply-adds; `format="json"` gives a dictionary.
 
-        `sizes` are the run-time sizes to count for, `{"T": 64}`.
+        `sizes` are the run-time sizes to count for, `{"T": 64}`. With `batch` it has the memory too that a call for so
+        many examples takes at most, in inference and in training.
         """
-        from netlang.draw.tables import cost_json, cost_table
+        from netlang.draw.tables import Peak, cost_json, cost_table
         from netlang.passes.cost import Cost, cost
+        from netlang.runtime.memory import predicted
 
-        forms: dict[str, Callable[[Cost], Any]] = {"text": cost_table, "json": cost_json}
+        forms: dict[str, Callable[[Cost, Peak | None], Any]] = {"text": cost_table, "json": cost_json}
         if format not in forms:
             fail("unknown-format", f"there is no format `{format}` of a summary", help=f"there are {listing(forms)}")
-        return forms[format](cost(self.graph, sizes=sizes))
+        memory = (
+            None if batch is None else Peak(batch, self.dtype.name, predicted(self.model, batch, sizes, self.dtype))
+        )
+        return forms[format](cost(self.graph, sizes=sizes), memory)
 
     def draw(self, path: str | os.PathLike[str] | None = None, view: str = "layers", unroll: int | None = None) -> str:
         """The diagram as DOT text; with a path it is also rendered there (svg, png, pdf or dot).
@@ -425,19 +430,8 @@ class Net:
     def compiled(self, use: str) -> Compiled:
         """What computes a use, compiled when it is first asked for."""
         if use not in self._compiled:
-            # the roots are those of the graph that is compiled: equal nodes are one there
-            if use == "forward":
-                graph = self.model.forward_graph
-                self._compiled[use] = self._compile(graph, graph.outputs or graph.losses, graph.updates)
-            elif use == "evaluate":
-                graph = self.model.evaluation_graph
-                self._compiled[use] = self._compile(graph, {**graph.losses, **graph.metrics}, graph.updates)
-            elif use == "measure":
-                graph = self.model.totals_graph
-                self._compiled[use] = self._compile(graph, {**graph.outputs, **graph.metrics}, graph.updates)
-            else:
-                graph = self.model.step_graph
-                self._compiled[use] = self._compile(graph, graph.objectives, graph.updates)
+            graph, roots = self.model.computed(use)
+            self._compiled[use] = self._compile(graph, roots, graph.updates)
         return self._compiled[use]
 
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:

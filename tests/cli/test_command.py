@@ -314,6 +314,14 @@ def test_summary_as_a_table(run: Run) -> None:
     assert out.endswith("for one example\n")
 
 
+def test_summary_with_the_memory_of_a_batch(run: Run) -> None:
+    code, out, _ = run("summary", LENET, "--batch", "64")
+    assert code == 0
+    assert " for inference and " in out
+    sizes = [json.loads(run("summary", LENET, "--batch", n, "--format", "json")[1])["memory"] for n in ("8", "64")]
+    assert all(sizes[0][use] < sizes[1][use] for use in ("forward_bytes", "step_bytes"))
+
+
 def test_summary_with_the_backward_pass(run: Run) -> None:
     code, out, _ = run("summary", LENET, "--backward", "--format", "json")
     assert (code, json.loads(out)["backward_macs"]) == (0, 11422000)

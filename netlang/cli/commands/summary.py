@@ -15,22 +15,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     take.net(parser)
     take.sizes(parser)
     take.style(parser)
+    help = "the memory that a call for N examples takes, in inference and in training"
+    parser.add_argument("--batch", metavar="N", type=take.positive, help=help)
     parser.add_argument("--backward", action="store_true", help="count the multiply-adds of the backward pass too")
 
 
 def run(options: argparse.Namespace) -> int:
-    from netlang.draw.tables import cost_json, cost_table
+    from netlang.draw.tables import Peak, cost_json, cost_table
     from netlang.passes.cost import cost, with_gradients
+    from netlang.runtime.memory import predicted
 
     net = open_net(options) if options.file.endswith(ARTIFACT) else None
-    graph = (net.model if net is not None else open_model(options)).inference
-    counted = cost(graph, with_gradients(graph) if options.backward else None, read_sizes(options.sizes))
+    model = net.model if net is not None else open_model(options)
+    graph, sizes = model.inference, read_sizes(options.sizes)
+    counted = cost(graph, with_gradients(graph) if options.backward else None, sizes)
+    memory = None
+    if options.batch is not None:
+        dtype = "float32" if net is None else net.dtype.name
+        memory = Peak(options.batch, dtype, predicted(model, options.batch, sizes, dtype))
     vocabulary = net.vocabulary if net is not None else None
     if options.style == "json":
         known = {} if vocabulary is None else {"vocabulary": {"unit": vocabulary.unit, "symbols": len(vocabulary)}}
-        print(json.dumps(cost_json(counted) | known, indent=2))
+        print(json.dumps(cost_json(counted, memory) | known, indent=2))
     else:
-        print(cost_table(counted).rstrip("\n"))
+        print(cost_table(counted, memory).rstrip("\n"))
         if vocabulary is not None:
             print(f"vocabulary   {vocabulary.describe()}")
     return 0
