@@ -108,7 +108,8 @@ class Fit(NamedTuple):
     """How inputs of certain shapes are run.
 
     They are `batch` examples, or a `single` one without the dimension of the batch. `is_direct` says that they go to
-    the program as they are. `outputs` has the name, the node, and whether its first element is meant, of each root.
+    the program as they are. `outputs` has the name, the node, and whether its first element is meant, of each root;
+    `only` is the node where there is one, which is meant as it is.
     """
 
     binding: Binding
@@ -116,6 +117,11 @@ class Fit(NamedTuple):
     single: bool
     is_direct: bool
     outputs: tuple[tuple[str, str, bool], ...]
+    only: str | None
+
+    def shown(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name, from the values of their nodes."""
+        return {name: values[node][0] if is_first else values[node] for name, node, is_first in self.outputs}
 
 
 class Net:
@@ -155,7 +161,6 @@ class Net:
         self._clock = {name: np.zeros((), self.dtype) for name in CLOCK}
         self._compiled: dict[object, Compiled] = {}
         self._streaming: dict[str | None, Streaming] = {}
-        self._input_names = tuple(node.name for node in self.inputs)
         self._known_tables: tuple[Vocabulary | None, dict[str, Array]] = None, {}
 
     def __copy__(self) -> Net:
@@ -236,19 +241,22 @@ class Net:
 
     def __call__(self, *values: Any) -> Any:
         """The output for inputs in the order of the text: array in, array out; several outputs as a dictionary."""
-        names = self._input_names
-        if len(values) != len(names):
-            fail(
-                "input-count",
-                f"`{self.name}` takes {len(names)} inputs, found {len(values)}",
-                help=f"the inputs are {listing(names)}",
-            )
-        forward = self.compiled("forward")
-        fit = forward.known.find(values) if forward.read == names else None
-        if fit is None:
+        forward = self._positional
+        fit = None if forward is None else forward.known.find(values)
+        if forward is None or fit is None:
+            names = [node.name for node in self.inputs]
+            if len(values) != len(names):
+                fail(
+                    "input-count",
+                    f"`{self.name}` takes {len(names)} inputs, found {len(values)}",
+                    help=f"the inputs are {listing(names)}",
+                )
             outputs = self.forward(**dict(zip(names, values, strict=True)))
         else:
-            outputs = self._outputs(forward, fit, values)
+            found = self._run(forward, fit, values)
+            if fit.only is not None:
+                return found[fit.only]
+            outputs = fit.shown(found)
         return outputs.popitem()[1] if len(outputs) == 1 else outputs
 
     def forward(self, **inputs: npt.ArrayLike) -> dict[str, Array]:
@@ -257,14 +265,8 @@ class Net:
         States whose updates are not conditional on `training` are updated; see `reset`.
         """
         forward = self.compiled("forward")
-        return self._outputs(forward, *self._fitting(forward, inputs))
-
-    def _outputs(self, forward: Compiled, fit: Fit, arrays: Sequence[Array]) -> dict[str, Array]:
-        values = self._run(forward, fit, arrays)
-        outputs: dict[str, Array] = {}
-        for name, node, is_first in fit.outputs:
-            outputs[name] = values[node][0] if is_first else values[node]
-        return outputs
+        fit, arrays = self._fitting(forward, inputs)
+        return fit.shown(self._run(forward, fit, arrays))
 
     def stream(
         self, *, batch: int | None = None, capacity: int | None = None, over: str | None = None, **inputs: npt.ArrayLike
@@ -434,6 +436,12 @@ class Net:
             self._compiled[use] = self._compile(graph, roots, graph.updates)
         return self._compiled[use]
 
+    @cached_property
+    def _positional(self) -> Compiled | None:
+        """The forward pass, where it reads all inputs, so that they can be given to it in the order of the text."""
+        forward = self.compiled("forward")
+        return forward if forward.read == tuple(node.name for node in self.inputs) else None
+
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
         program = schedule(graph, roots.values(), updates or {})
         return Compiled(graph, roots, build(program, self.dtype, threads=self.threads))
@@ -457,7 +465,8 @@ class Net:
         nodes = compiled.graph.nodes
         outputs = tuple((n, node, single and is_batched(nodes[node])) for n, node in compiled.roots.items())
         is_direct = compiled.is_pure and not single
-        fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single, is_direct, outputs)
+        only = outputs[0][1] if len(outputs) == 1 and not outputs[0][2] else None
+        fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single, is_direct, outputs, only)
         as_given = [a.reshape(a.shape[1:]) if single else a for a in arrays.values()]
         if len(inputs) == len(read):
             compiled.known.remember(as_given, sizes, fit)

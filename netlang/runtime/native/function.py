@@ -44,7 +44,7 @@ class Function:
         self.known: Known[Call] = Known(self.declared[name] for name in self.read)
         filled = [a for a in arguments if a["role"] == "output"]
         self._outputs = [(a["name"], tuple(map(_extent, a["shape"])), _dtype(a, dtype)) for a in filled]
-        self._spare: list[Array] = []  # workspaces that no call is using
+        self._spare: list[tuple[Array, int]] = []  # workspaces that no call is using, each with its address
         sizes = [ctypes.c_int64] * len(self.sizes)
         pointers = [ctypes.c_void_p] * (len(arguments) + self.has_gradients + 1)
         self._function = library[f"{prefix}_{name}"]
@@ -90,16 +90,23 @@ class Function:
         self, call: Call, values: int, arrays: Sequence[Array], gradients: Sequence[Array] = ()
     ) -> dict[str, Array]:
         """The outputs by name, for the address of the net's values, inputs, and states of the examples."""
-        workspace = self._room(call.workspace)
+        try:
+            room = self._spare.pop()
+        except IndexError:
+            room = self._room(call.workspace)
+        if len(room[0]) < call.workspace:
+            room = self._room(call.workspace)
         filled: list[Array] = []
         pointers = [address(array) for array in arrays]
         for _, shape, dtype, _ in call.outputs:
             array = np.empty(shape, dtype)
             filled.append(array)
             pointers.append(address(array))
-        pointers += [*map(address, gradients), address(workspace)]
+        for array in gradients:
+            pointers.append(address(array))  # noqa: PERF401 - hardly ever is there one
+        pointers.append(room[1])
         status = self._function(values, *call.sizes, *pointers)
-        self._spare.append(workspace)
+        self._spare.append(room)
         if status:
             raise InternalError(f"the native function `{self.name}`", list(STATUSES.values())[status])
         outputs: dict[str, Array] = {}
@@ -107,18 +114,13 @@ class Function:
             outputs[name] = array[0] if is_first else array
         return outputs
 
-    def _room(self, count: int) -> Array:
-        """A workspace that is at least so large."""
+    def _room(self, count: int) -> tuple[Array, int]:
+        """A new workspace, and its address."""
         try:
-            spare = self._spare.pop()
-            if len(spare) >= count:
-                return spare
-        except IndexError:
-            pass
-        try:
-            return np.empty(count, np.uint8)
+            workspace = np.empty(count, np.uint8)
         except MemoryError:
             fail("out-of-memory", f"there are no {count:,} bytes to work in", help="make the batch smaller")
+        return workspace, address(workspace)
 
 
 def _argument(facts: Mapping[str, Any], real: np.dtype[Any]) -> Argument:

@@ -154,7 +154,7 @@ class Binding:
         self._given = [externals.pop(name).slot for name in given]
         self._externals = list(externals.values())
         self._held: dict[str, Array] = {}
-        self._made: list[External] = []  # outputs of which each run gets new arrays
+        self._made: list[tuple[str, int, tuple[int, ...], np.dtype[Any]]] = []  # outputs, new ones for each run
         self._gives_roots = False  # whether these are the roots as they are
         self._roots = [
             (root, tensor.buffer, tuple(e.evaluate(sizes) for e in tensor.shape))
@@ -163,20 +163,21 @@ class Binding:
 
     def hold(self, arrays: Mapping[str, Array]) -> None:
         """Run on these from now on; outputs that are not among them are made by each run."""
-        held, made = self._held, list[External]()
+        held = self._held
+        made: list[tuple[str, int, tuple[int, ...], np.dtype[Any]]] = []
         for external in self._externals:
             array = arrays.get(external.name)
             if array is None:
                 if external.kind != "output":
                     raise InternalError("CpuProgram.run", f"no array for the {external.kind} `{external.name}`")
-                made.append(external)
+                made.append(external[:4])
             elif held.get(external.name) is not array:
                 _check(external, array)
                 self.memory[external.slot] = address(array)
                 held[external.name] = array
         if made != self._made:
             self._made = made
-            self._gives_roots = {(e.name, e.name, e.shape) for e in made} == set(self._roots)
+            self._gives_roots = {(name, name, shape) for name, _, shape, _ in made} == set(self._roots)
 
     def run(
         self,
@@ -198,7 +199,7 @@ class Binding:
                 self.hold(others)
             for slot, array in zip(self._given, given):  # noqa: B905 - so would a check of their number
                 memory[slot] = address(array)
-            for name, slot, shape, dtype, _ in self._made:
+            for name, slot, shape, dtype in self._made:
                 array = found[name] = np.empty(shape, dtype)
                 memory[slot] = address(array)
             if self._keys:
