@@ -47,8 +47,8 @@ class Function:
         self._spare: list[tuple[Array, int]] = []  # workspaces that no call is using, each with its address
         sizes = [ctypes.c_int64] * len(self.sizes)
         pointers = [ctypes.c_void_p] * (len(arguments) + self.has_gradients + 1)
-        self._function = library[f"{prefix}_{name}"]
-        self._function.restype, self._function.argtypes = ctypes.c_int, [ctypes.c_void_p, *sizes, *pointers]
+        self.function = library[f"{prefix}_{name}"]
+        self.function.restype, self.function.argtypes = ctypes.c_int, [ctypes.c_void_p, *sizes, *pointers]
         self.workspace = library[f"{prefix}_{name}_workspace"]
         self.workspace.restype, self.workspace.argtypes = ctypes.c_int64, sizes
 
@@ -105,7 +105,7 @@ class Function:
         for array in gradients:
             pointers.append(address(array))  # noqa: PERF401 - hardly ever is there one
         pointers.append(room[1])
-        status = self._function(values, *call.sizes, *pointers)
+        status = self.function(values, *call.sizes, *pointers)
         self._spare.append(room)
         if status:
             raise InternalError(f"the native function `{self.name}`", list(STATUSES.values())[status])
