@@ -24,6 +24,7 @@ from netlang.schedule.layouts import with_layouts
 from netlang.schedule.masks import with_whole_sums
 from netlang.schedule.memory import lifetimes
 from netlang.schedule.order import Group, contraction
+from netlang.schedule.partial import with_partial_sums
 from netlang.schedule.program import (
     Block,
     Buffer,
@@ -55,7 +56,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
     graph = with_layouts(with_whole_sums(graph), fixed)
-    graph = with_plain_factors(with_residues(with_digits(graph, fixed)))
+    graph = with_partial_sums(with_plain_factors(with_residues(with_digits(graph, fixed))))
     needed = graph.ancestors([*roots, *updates.values(), *updates])
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}

@@ -117,17 +117,17 @@ class _Threads:
         if isinstance(s, Loop):
             return self._loop(s)
         if isinstance(s, Multiply) and len(s.rows) == 1:
-            return self._rows(s)
+            return (self._rows(s),)
         if isinstance(s, Pack):
             return self._lanes(s, s.source, s.panel)
         return self._lanes(s, s.right, LANES) if isinstance(s, Dot) else None
 
-    def _rows(self, s: Multiply) -> Body:
+    def _rows(self, s: Multiply) -> Share:
         """A product, of which each thread computes some rows."""
         first, last = self._new("first"), self._new("last")
         left = _moved(s.left, index(first) * s.row)
         part = replace(s, first=s.first + index(first), rows=(index(last) - index(first),), left=left)
-        return (Share(first, last, s.rows[0], 1, (part,)),)
+        return Share(first, last, s.rows[0], 1, (part,))
 
     def _lanes(self, s: Pack | Dot, factor: Read, grain: int) -> Body:
         """A copy into panels or a product, of which each thread does some lanes."""
@@ -139,6 +139,9 @@ class _Threads:
 
     def _loop(self, loop: Loop) -> Body | None:
         found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self._is_free(loop, c)]
+        turns = max((guess(c.stops[0]) for c in found), default=0)
+        if turns < MANY and (of_rows := self._rows_of(loop)) is not None:
+            return of_rows
         if found:
             return self._taken(loop, max(found, key=lambda c: min(guess(c.stops[0]), MANY)))
         inside = self.phases(loop.body)
@@ -147,6 +150,24 @@ class _Threads:
         if _is_alone(inside) or guess(self.cycles(loop.body)) < OFTEN:
             return None
         return (replace(loop, body=inside),)
+
+    def _rows_of(self, loop: Loop) -> Body | None:
+        """A loop of few turns over products, where threads can share the rows of each of these."""
+        body: Body = (loop,)
+        while len(body) == 1 and isinstance(inner := body[0], Loop):
+            body = inner.body
+        if len(body) != 1 or not isinstance(product := body[0], Multiply) or len(product.rows) != 1:
+            return None
+        (rows,) = product.rows
+        apart = all(_divides(rows, Int({m: c})) for m, c in product.first.terms)  # what different turns write
+        if not rows.is_constant or not apart or rows.constant < MANY:
+            return None
+        share = self._rows(product)
+
+        def change(s: Statement) -> Statement:
+            return replace(s, body=tuple(map(change, s.body))) if isinstance(s, Loop) else share.body[0]
+
+        return (replace(share, body=(change(loop),)),)
 
     def _candidates(self, loop: Loop) -> Iterator[Loop]:
         """The loop itself and those inside it that have one end for all turns."""
