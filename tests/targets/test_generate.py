@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_an_embedding_and_its_gradient_by_scattering() -> None:
         ),
     )
     source = agree(test, ["y", "dE"], sizes={"batch": 30})
-    assert "for k in range(word[bi], word[bi] + 1):" in source
+    assert re.search(r"for k in range\(.*word\[bi\].*, .*word\[bi\] \+ 1.*\):", source)
 
 
 def test_labels_choose_elements() -> None:
