@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, MutableMapping
+from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,7 +29,7 @@ from netlang.schedule.program import (
     Tensor,
     Turn,
 )
-from netlang.schedule.tiles import ROWS, Axis, Tiling, last_tiled, merged, round_up, tilings
+from netlang.schedule.tiles import ROWS, Axis, Tiling, in_panels, last_tiled, merged, moved_into, round_up, tilings
 
 Body = tuple[Statement, ...]
 
@@ -82,12 +82,22 @@ class _Tiled:
         if tiled.panel:
             turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
             self.panels = nests.matrix(f"{name}.panels", tiled.pitch, turns)
+        if tiled.is_copied:
+            self.left = nests.matrix(f"{name}.left", turns, round_up(self.strip, LANES))
         # whole squares of them, so that the last rows can be turned as the others
-        rows = tiled.block * (self.together if tiled.panel and not tiled.is_deep else ONE)
+        rows = tiled.block * (self.gathered if tiled.panel and not tiled.is_deep else ONE)
         self.sums = nests.matrix(f"{name}.sums", round_up(rows, LANES), tiled.pitch)
 
     @property
-    def together(self) -> Int:
+    def strip(self) -> Int:
+        """How many rows are copied together."""
+        tiled, rows = self.tiled, self.tiled.together
+        if not tiled.is_deep:
+            return tiled.block
+        return rows if rows.is_constant and rows.constant <= ROWS else integer(ROWS)
+
+    @property
+    def gathered(self) -> Int:
         """How many turns of loops around it have their sums stored together."""
         return product(extent for _, extent in self.tiled.around) if self.tiled.is_gathered else ONE
 
@@ -95,16 +105,16 @@ class _Tiled:
     def turned(self) -> str:
         """The sums of a block of rows, turned: its rows are lanes."""
         tiled = self.tiled
-        name, rows = f"{self.group.members[0].name}.turned", tiled.pitch * self.together
+        name, rows = f"{self.group.members[0].name}.turned", tiled.pitch * self.gathered
         return self.nests.matrix(name, rows, round_up(self.height, LANES))
 
     @property
     def height(self) -> Int:
         """How many rows are turned together."""
         tiled, rows = self.tiled, self.tiled.rows.extent
-        if not tiled.is_deep:
+        if not tiled.is_deep and not tiled.spread:
             return tiled.block
-        most = ROWS if self.together == ONE else 2 * LANES
+        most = ROWS if self.gathered == ONE else 2 * LANES
         return rows if rows.is_constant and rows.constant <= most else integer(most)
 
     def body(self) -> Body:
@@ -113,7 +123,7 @@ class _Tiled:
             return self._loops(tiled.outer, (*self._conditional((self._dot(),), (tiled.rows.extent,)), *self._rows()))
         if tiled.is_deep:
             return self._loops(tiled.packed, self._deep())
-        inside = self._blocks() if tiled.is_gathered else self._loops(tiled.around, self._blocks())
+        inside = self._blocks() if tiled.is_gathered else self._loops(tiled.apart, self._blocks())
         pack = self._pack(ZERO, tiled.steps)
         if not tiled.is_hoisted(self.group):
             return self._loops(tiled.packed, (pack, *inside))
@@ -128,6 +138,9 @@ class _Tiled:
     def _blocks(self) -> Body:
         """Block by block of the rows: the sums, then what follows on them."""
         tiled = self.tiled
+        if tiled.spread:
+            sums = self._summed(ZERO, tiled.steps, ZERO, (tiled.together,))
+            return (*sums, *self._loops(tiled.spread, self._rows(place_in(tiled.spread) * tiled.rows.extent)))
 
         def block(first: Int, stops: tuple[Int, ...]) -> Body:
             rows = tuple(stop - first for stop in stops)
@@ -171,26 +184,46 @@ class _Tiled:
         steps = (replace(step, counts=counts), *inner)
         rows = tiled.rows.extent
         above = place_in(tiled.around) * rows
-        multiply = self._multiply(above, steps, index(chunk), (rows,), _moved(tiled.left, first * step.left))
-        inside = (self._pack(first * step.right, steps), *self._loops(tiled.around, (multiply,)))
+        left = _moved(tiled.left, first * step.left)
+
+        def block(row: Int, stops: tuple[Int, ...]) -> Body:
+            here = _moved(left, row * tiled.rows.step)
+            return self._multiply(start + row, steps, index(chunk), tuple(stop - row for stop in stops), here)
+
+        start = place_in(tiled.apart) * tiled.together
+        if tiled.spread or not tiled.is_copied:
+            multiplied = block(ZERO, (tiled.together,))
+        else:
+            multiplied = self._blocks_of(ZERO, rows, self.strip, block)
+        inside = (self._pack(first * step.right, steps), *self._loops(tiled.apart, multiplied))
         sums = self._conditional(self._loops([(chunk, count)], inside), (tiled.block,))
         rest = self._rows(above)
         return (*sums, *(rest if tiled.is_gathered else self._loops(tiled.around, rest)))
 
     def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Pack:
         tiled, lanes = self.tiled, self.tiled.lanes
-        steps = merged([replace(step, left=step.right) for step in steps])  # the left factor takes no part in it
-        return Pack(self.panels, tiled.panel, _moved(tiled.right, distance), lanes.extent, lanes.step, steps)
+        moves = moved_into(tiled.panel, [(step.counts, step.right) for step in steps])
+        return Pack(self.panels, ZERO, tiled.panel, _moved(tiled.right, distance), (lanes.extent,), lanes.step, moves)
 
     def _summed(
         self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
     ) -> Body:
         left = _moved(self.tiled.left, first * self.tiled.rows.step)
-        return self._conditional((self._multiply(above, steps, start, rows, left),), rows)
+        return self._conditional(self._multiply(above, steps, start, rows, left), rows)
 
-    def _multiply(self, first: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], left: Read) -> Multiply:
+    def _multiply(self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read) -> Body:
+        """The products of a block of rows; its left factor may be copied before."""
         tiled, lanes = self.tiled, self.tiled.lanes.extent
-        return Multiply(self.sums, first, rows, left, tiled.rows.step, self.panels, tiled.panel, lanes, steps, start)
+        row, copied = tiled.rows.step, tuple[Statement, ...]()
+        if tiled.is_copied:
+            panel = round_up(self.strip, LANES).constant
+            moves = moved_into(panel, [(step.counts, step.left) for step in steps])
+            to, here = place_in(tiled.spread) * tiled.rows.extent, (tiled.rows.extent,) if tiled.spread else rows
+            copied = self._loops(tiled.spread, (Pack(self.left, to, panel, left, here, row, moves),))
+            left, row = Read(self.left, (ZERO, ZERO)), ONE
+            steps = in_panels(panel, [step.counts for step in steps])
+        steps = merged([replace(step, right=step.left) for step in steps])  # the panels go on with any step
+        return *copied, Multiply(self.sums, first, rows, left, row, self.panels, tiled.panel, lanes, steps, start)
 
     def _dot(self) -> Dot:
         tiled, rows, lanes = self.tiled, self.tiled.rows, self.tiled.lanes

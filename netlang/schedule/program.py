@@ -194,15 +194,17 @@ class Step:
 class Pack:
     """A copy of a factor in panels: `target[panel, turns of steps, lane in panel]`.
 
-    `panel` is how many lanes a panel has, `source` the element of the first lane and the first turn, `lanes` how many
-    lanes there are, `lane` how far apart; of a step, `right` is how far it moves in the source. The lanes go into the
-    target from lane `first` on.
+    `panel` is how many lanes a panel has, `source` the element of the first lane and the first turn; the least of
+    `lanes` is how many lanes there are, `lane` how far apart. Of a step, `left` is how far it moves in the target, and
+    `right` in the source; the order of the steps does not matter. The first panel is written from lane `to` on;
+    the panels are those from lane `first` on.
     """
 
     target: str
+    to: Int
     panel: int
     source: Read
-    lanes: Int
+    lanes: tuple[Int, ...]
     lane: Int
     steps: tuple[Step, ...]
     first: Int = ZERO
@@ -370,7 +372,7 @@ def places(statement: Statement) -> tuple[Int, ...]:
     if isinstance(statement, Pack | Multiply | Dot):
         numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
         if isinstance(statement, Pack):
-            return (*numbers, statement.lanes, statement.lane, statement.first)
+            return (*numbers, statement.to, *statement.lanes, statement.lane, statement.first)
         if isinstance(statement, Dot):
             return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes, statement.first)
         return (*numbers, statement.first, *statement.rows, statement.row, statement.lanes, statement.start)
@@ -426,8 +428,9 @@ def rewrite_statements(
         if isinstance(s, Pack):
             return replace(
                 s,
+                to=ints(s.to),
                 source=factor(s.source),
-                lanes=ints(s.lanes),
+                lanes=tuple(map(ints, s.lanes)),
                 lane=ints(s.lane),
                 steps=tuple(map(step, s.steps)),
                 first=ints(s.first),

@@ -86,8 +86,10 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             yield f"{margin}if {_condition(s.condition)}:"
             yield from _statements(s.body, margin + "    ")
         elif isinstance(s, Pack):
-            lanes = f"lanes {s.lanes.key} by {s.lane.key}"
-            yield f"{margin}{s.target} = panels of {s.panel} of {expression_text(s.source)}, {lanes}, {_steps(s.steps)}"
+            lanes = f"lanes {_end('min', s.lanes)} by {s.lane.key}"
+            to = "" if s.to == ZERO else f" from {s.to.key}"
+            panels = f"panels of {s.panel} of {expression_text(s.source)}, {lanes}"
+            yield f"{margin}{s.target}{to} = {panels}, {_steps(s.steps)}"
         elif isinstance(s, Multiply):
             rows = f"rows {_end('min', s.rows)} by {s.row.key}"
             at = "" if s.first == ZERO else f" from {s.first.key}"

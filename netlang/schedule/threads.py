@@ -119,7 +119,7 @@ class _Threads:
         if isinstance(s, Multiply) and len(s.rows) == 1:
             return (self._rows(s),)
         if isinstance(s, Pack):
-            return self._lanes(s, s.source, s.panel)
+            return self._lanes(s, s.source, s.panel) if len(s.lanes) == 1 and s.to == ZERO else None
         return self._lanes(s, s.right, LANES) if isinstance(s, Dot) else None
 
     def _rows(self, s: Multiply) -> Share:
@@ -133,9 +133,10 @@ class _Threads:
         """A copy into panels or a product, of which each thread does some lanes."""
         first, last = self._new("first"), self._new("last")
         moved = _moved(factor, index(first) * s.lane)
-        part = replace(s, first=s.first + index(first), lanes=index(last) - index(first))
-        part = replace(part, source=moved) if isinstance(part, Pack) else replace(part, right=moved)
-        return (Share(first, last, s.lanes, grain, (part,)),)
+        here, lanes = s.first + index(first), index(last) - index(first)
+        if isinstance(s, Pack):
+            return (Share(first, last, s.lanes[0], grain, (replace(s, first=here, lanes=(lanes,), source=moved),)),)
+        return (Share(first, last, s.lanes, grain, (replace(s, first=here, lanes=lanes, right=moved),)),)
 
     def _loop(self, loop: Loop) -> Body | None:
         found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self._is_free(loop, c)]
@@ -367,7 +368,7 @@ class _Threads:
             elif isinstance(s, Turn):
                 total += s.rows[0] * s.lanes // 4
             elif isinstance(s, Pack):
-                total += s.lanes * product(step.counts[0] for step in s.steps) // 2
+                total += s.lanes[0] * product(step.counts[0] for step in s.steps) // 2
             else:
                 total += ONE
         return total

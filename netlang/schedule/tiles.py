@@ -25,8 +25,11 @@ CHUNK = 512  # of about so many turns
 ROWS, SCRATCH = 112, 2**16  # at most so many rows in a block, and elements in its scratch matrix
 FEW, FEW_HOISTED = 8, 3  # rows that factors are read in place for, also where the copy of one serves all times
 LEAST_LANES, LEAST_ROWS = 4, 4  # with fewer at run time, plain loops are faster
+COPIED = 2**17  # elements at most of a block of rows that is copied
+CACHED = 2**18  # elements of panels that stay in a cache
+NEAR, PAGE = 512, 512  # distances in elements: multiples of the one compete for places in a cache
 GATHERED = 64  # sums at most that are gathered and stored together
-UNSURE = 1.1  # how much better a tiling must be that takes rows or lanes of which there may be few
+UNSURE = 2.0  # how much better a tiling must be that takes rows or lanes of which there may be few
 PLAIN = 6  # products that plain loops do in a cycle
 
 
@@ -53,7 +56,8 @@ class Tiling:
     `outer` are the indices of the loops around it, of which `packed` are those that the right factor depends on.
     `conditions` are those without which the sum is zero; they depend on no index that is tiled. `panel` is how many
     lanes go into a panel, 0 where the factors are read in place. Where it `is_gathered`, neighbours in memory are along
-    the loops `around`, and their sums are stored together. It is good where `enough` holds, and takes about `cost`
+    the loops `around`, and their sums are stored together. Where it `is_copied`, blocks of rows of the left factor are
+    copied side by side, as the lanes of the right one. It is good where `enough` holds, and takes about `cost`
     cycles for a product.
     """
 
@@ -67,6 +71,7 @@ class Tiling:
     conditions: tuple[Condition, ...]
     panel: int = 0
     is_gathered: bool = False
+    is_copied: bool = False
     enough: Condition = TRUE
     cost: float = field(default=0.0, compare=False)
 
@@ -100,15 +105,41 @@ class Tiling:
         return [r for r in self.outer if r not in self.packed]
 
     @property
+    def spread(self) -> Ranges:
+        """The innermost loops around it whose rows are copied together, where one turn has few of them."""
+        rows, out = self.rows.extent, Ranges()
+        for name, extent in reversed(self.around if self.is_copied and not self.is_gathered else []):
+            rows = rows * extent
+            if not rows.is_constant or rows.constant > ROWS:
+                break
+            out.insert(0, (name, extent))
+        return out
+
+    @property
+    def apart(self) -> Ranges:
+        """The other loops around it."""
+        return self.around[: len(self.around) - len(self.spread)]
+
+    @property
+    def together(self) -> Int:
+        """The rows of all turns of the loops that it is spread over."""
+        return self.rows.extent * product(extent for _, extent in self.spread)
+
+    @property
     def block(self) -> Int:
         """How many rows are worked on together: all, where the steps are taken in chunks."""
-        rows = self.rows.extent
+        rows = self.together
         if not self.panel:
             return rows
         if self.is_deep:
-            return rows * product(extent for _, extent in self.around)
+            return rows * product(extent for _, extent in self.apart)
+        if self.spread:
+            return rows
         together = _number(self.pitch * (product(extent for _, extent in self.around) if self.is_gathered else ONE))
-        most = max(self.height, min(ROWS, SCRATCH // together // self.height * self.height))
+        most = min(ROWS, SCRATCH // together)
+        if self.is_copied:
+            most = min(most, COPIED // math.prod(_number(step.counts[0]) for step in self.steps))
+        most = max(self.height, most // self.height * self.height)
         return rows if rows.is_constant and rows.constant <= most else integer(most)
 
     @property
@@ -151,8 +182,9 @@ def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
     for (one, its), (other, others) in (both, both[::-1]):
         candidates += _tilings(group, one, its, other, others, batch, summed, tensors)
     good = [t for t in candidates if t.cost < 1 / PLAIN]
-    best = min((t for t in good if t.enough == TRUE or t.panel), key=lambda t: t.cost, default=None)
-    few = min((t for t in good if t.enough != TRUE and not t.panel), key=lambda t: t.cost, default=None)
+    good.sort(key=lambda t: (t.cost, abs(guess(t.rows.step))))
+    best = next((t for t in good if t.enough == TRUE or t.panel), None)
+    few = next((t for t in good if t.enough != TRUE and not t.panel), None)
     if few is None or (best is not None and not best.panel):
         return () if best is None else (best,)
     return (few,) if best is None else (few, replace(best, enough=_enough(best, group, few.rows.extent)))
@@ -220,25 +252,35 @@ def _tilings(
     right_step = _moves(tensors[right.tensor].place(right.indices), tiled)
     if left_step is None or right_step is None:
         return
-    steps = tuple(
-        Step(summed.counts[n], left_step[n], right_step[n])
-        for n in sorted(summed.counts, key=lambda n: -guess(right_step[n]))
-        if summed.counts[n] != (ONE,)
-    )
-    turns = merged(steps) or (Step((ONE,), ZERO, ZERO),)
+    steps = [Step(count, left_step[n], right_step[n]) for n, count in summed.counts.items() if count != (ONE,)]
+    if sum(len(step.counts) > 1 for step in steps) > 1:
+        return
+    orders = [_in_order(steps, by_right) for by_right in (False, True)]
     origin = {name: integer(start) for name, start in summed.starts.items()}
     for rows in _axes(left_ranges, left_step) or [Axis((), ZERO)]:
         for lanes in _axes(right_ranges, right_step):
             packed = [*batch, *(r for r in right_ranges if r[0] not in lanes.names)]
             outer = [*packed, *(r for r in left_ranges if r[0] not in rows.names)]
             at = origin | dict.fromkeys((*rows.names, *lanes.names), ZERO)
-            found = Tiling(_at(left, at), _at(right, at), outer, packed, rows, lanes, turns, summed.conditions)
+            found = Tiling(_at(left, at), _at(right, at), outer, packed, rows, lanes, orders[0], summed.conditions)
             for panel in PANELS:
-                by_panels = replace(found, panel=panel, is_gathered=_is_gathered(found, group))
-                yield replace(by_panels, enough=_enough(by_panels, group), cost=_cost(by_panels, group))
+                for copied, by_right in ((False, False), (False, True), (True, True)):
+                    by_panels = replace(found, panel=panel, is_copied=copied, steps=orders[by_right])
+                    by_panels = replace(by_panels, is_gathered=_is_gathered(found, group))
+                    yield replace(by_panels, enough=_enough(by_panels, group), cost=_cost(by_panels, group))
             few = integer(FEW_HOISTED if found.is_hoisted(group) else FEW) - rows.extent
             if _is_in_place(found) and not (few.is_constant and few.constant < 0):
                 yield replace(found, enough=every([at_least_zero(few)]), cost=_cost_in_place(found))
+
+
+def _in_order(steps: Sequence[Step], by_right: bool) -> tuple[Step, ...]:
+    """The steps, the smallest of one factor last; a count that is the least of several comes first."""
+
+    def place(step: Step) -> tuple[bool, int, int]:
+        left, right = -abs(guess(step.left)), -abs(guess(step.right))
+        return (len(step.counts) == 1, right, left) if by_right else (len(step.counts) == 1, left, right)
+
+    return merged(sorted(steps, key=place)) or (Step((ONE,), ZERO, ZERO),)
 
 
 def _at(read: Read, values: Mapping[str, Int]) -> Read:
@@ -283,6 +325,23 @@ def merged(steps: Sequence[Step]) -> tuple[Step, ...]:
     return tuple(reversed(out))
 
 
+def in_panels(panel: int, counts: Sequence[tuple[Int, ...]]) -> list[Step]:
+    """Steps, given by their counts, through what has been copied into panels."""
+    out: list[Step] = []
+    distance = integer(panel)
+    for each in reversed(counts):
+        out.append(Step(each, distance, distance))
+        distance = distance * each[0]
+    return out[::-1]
+
+
+def moved_into(panel: int, steps: Sequence[tuple[tuple[Int, ...], Int]]) -> tuple[Step, ...]:
+    """The steps of a copy into panels, given by their counts and how far each moves in the source."""
+    targets = in_panels(panel, [counts for counts, _ in steps])
+    moves = [replace(step, right=move) for step, (_, move) in zip(targets, steps, strict=True)]
+    return merged(sorted(moves, key=lambda step: -abs(guess(step.right))))
+
+
 # --- what is best --------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +372,15 @@ def _is_gathered(t: Tiling, group: Group) -> bool:
     return group.indices[-1] in dict(t.around) and turns.is_constant and turns.constant <= GATHERED
 
 
+def _is_far(t: Tiling) -> bool:
+    """Whether what a tile reads of the left factor is so far apart, or at such distances, that caches serve it badly.
+
+    Lines at a distance of a power of two compete for few places in a cache, and neighbours on other pages come late.
+    """
+    row, step = abs(guess(t.rows.step)), min(abs(guess(s.left)) for s in t.steps)
+    return row % NEAR == 0 or step >= PAGE
+
+
 def last_tiled(t: Tiling, group: Group) -> tuple[str, ...]:
     """The last index of the group, but for those that sums are gathered along."""
     return tuple(i for i in group.indices if not (t.is_gathered and i in dict(t.around)))[-1:]
@@ -320,32 +388,54 @@ def last_tiled(t: Tiling, group: Group) -> tuple[str, ...]:
 
 def _cost(t: Tiling, group: Group) -> float:
     """Cycles for a product, for vectors of 16 lanes: with the copies into panels, and the group's own loops."""
-    rows, lanes = _number(t.rows.extent), _number(t.lanes.extent)
+    rows, lanes = _number(t.together), _number(t.lanes.extent)
     turns = math.prod(min(map(_number, step.counts)) for step in t.steps)
-    around = math.prod(_number(e) for _, e in t.outer)
+    around = math.prod(_number(e) for _, e in (*t.packed, *t.apart))
     packs = math.prod(_number(e) for _, e in t.packed)
     vectors, panels = t.panel // LANES, math.ceil(lanes / t.panel)
     tiles = math.ceil(rows / t.height)
     low, higher = divmod(rows, tiles)
     heights = ((low + 1, higher), (low, tiles - higher))
-    products = sum(count * (turns * _turn(h, vectors) + 2 * h * vectors + 10) for h, count in heights if count)
-    last_step = merged([replace(step, left=step.right) for step in t.steps])[-1]
+    loads = 1.0 if _is_in_one_bank(t) else 0.5
+    products = sum(count * (turns * _turn(h, vectors, loads) + 2 * h * vectors + 10) for h, count in heights if count)
+    last_step = moved_into(t.panel, [(step.counts, step.right) for step in t.steps])[-1]
     beside = t.lanes.step == ONE or (last_step.right == ONE and min(map(_number, last_step.counts)) >= LANES)
-    copied = lanes * turns * (0.3 if beside else 1.5)
+    copied = lanes * turns * ((0.3 if lanes * turns < COPIED else 1.0) if beside else 1.5)
     if t.is_hoisted(group):
         copied /= TYPICAL
-    run = min(LANES, *map(_number, t.steps[-1].counts)) if abs(guess(t.steps[-1].left)) == 1 else 1
+    run = max((min(LANES, *map(_number, s.counts)) for s in t.steps if abs(guess(s.left)) == 1), default=1)
     beside_rows = min(LANES, rows) if guess(t.rows.step) == 1 else 1
     far = rows * turns / max(run, beside_rows) / 2  # cache lines of the left factor
+    if t.is_copied:
+        near: float = 0.3 if around * rows * turns < COPIED else 1.0
+        far += (
+            rows * turns * (near if max(run, beside_rows) == LANES else 2 * near if max(run, beside_rows) > 1 else 1.5)
+        )
+        far += 100 * len(t.spread)
+    elif _is_far(t):
+        far += (0.2 if min(rows, ROWS) * turns <= COPIED else 0.8) * panels * rows * turns
+    elif abs(guess(t.steps[-1].left)) != 1 and beside_rows == 1:
+        far += 0.02 * panels * rows * turns  # another line at every turn
+    at_once = lanes * (CHUNK if t.is_deep else turns)
+    streamed = lanes * turns / LANES * (4.0 if at_once > CACHED else 0.5)  # cache lines of the panels
     stored = rows * lanes * _stored(t, group)
-    cycles = around * (panels * products + far + stored + 40) + packs * (copied + 40)
+    cycles = around * (panels * products + far + streamed + stored + 40) + packs * (copied + 40)
     is_sure = all(e.is_constant or guess(e, 1) >= LANES for e in (t.rows.extent, t.lanes.extent))
     return cycles / (around * rows * lanes * turns) * (1 if is_sure else UNSURE)
 
 
-def _turn(height: int, vectors: int) -> float:
-    """The cycles of a tile for a turn of the steps: two operations or two loads a cycle, and four to wait for a sum."""
-    return max(height * vectors / 2, (height + vectors) / 2, 4.0)
+def _turn(height: int, vectors: int, loads: float) -> float:
+    """The cycles of a tile for a turn: half of one an operation, so many a load, four to wait for a sum."""
+    return max(height * vectors / 2, height * loads + vectors / 2, 4.0)
+
+
+def _is_in_one_bank(t: Tiling) -> bool:
+    """Whether the loads of a turn are at the same place in different cache lines, and so happen one by one.
+
+    Where the rows of a turn are other rows of the next one, many are of the same line.
+    """
+    row = guess(t.rows.step)
+    return not t.is_copied and row % LANES == 0 and abs(guess(t.steps[-1].left)) != abs(row)
 
 
 def _stored(t: Tiling, group: Group) -> float:
@@ -362,9 +452,12 @@ def _cost_in_place(t: Tiling) -> float:
     """Cycles for a product of one row."""
     lanes = _number(t.lanes.extent)
     turns = math.prod(min(map(_number, step.counts)) for step in t.steps)
-    along = LANES if t.lanes.step == ONE else min(LANES, *map(_number, t.steps[-1].counts))
-    whole = math.ceil(lanes / LANES) * LANES if t.lanes.step == ONE else lanes
-    return (whole * turns / along + (1 if t.lanes.step == ONE else 5) * lanes + 40) / (lanes * turns)
+    if t.lanes.step == ONE:
+        cycles: float = turns * (math.ceil(lanes / LANES) + 3) + lanes
+    else:
+        run = min(map(_number, t.steps[-1].counts))
+        cycles = lanes * (turns / run * (math.ceil(run / LANES) + 2) + 5)
+    return (cycles + 40) / (lanes * turns)
 
 
 def _enough(t: Tiling, group: Group, many: Int | None = None) -> Condition:

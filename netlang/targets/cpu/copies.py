@@ -12,14 +12,15 @@ from netlang.targets.cpu.vectors import I64, Writer
 def pack(w: Writer, symbol: str) -> None:
     """`target[(p * k + s) * panel + l] = source[(panel * p + l) * lane + ...]`: panels of lanes, side by side.
 
-    `lanes` is how many there are, `lane` how far apart in the source, `s` counts the k turns of the summed loops
-    (each a count and a step). Lanes of the last panel beyond `lanes` are left as they are.
+    `lanes` is how many there are, `lane` how far apart in the source, `s` counts the k turns of the summed loops. Each
+    of these is a count, and how far it moves in the target and in the source; they may be in any order. Lanes of the
+    last panel beyond `lanes` are left as they are.
     """
-    function, b = w.function(symbol, [w.pointer, w.pointer, I64, I64, I64, *[I64] * (2 * w.levels)], shown=True)
+    function, b = w.function(symbol, [w.pointer, w.pointer, I64, I64, I64, *[I64] * (3 * w.levels)], shown=True)
     target, source, panel, lanes, lane, *steps = function.args
-    *outer, inner, inner_step = steps
+    *outer, inner, move, inner_step = steps
     turns = inner
-    for count in outer[::2]:
+    for count in outer[::3]:
         turns = b.mul(turns, count)
     unit = I64(1)
     beside, turned = b.icmp_signed("==", lane, unit), b.icmp_signed("==", inner_step, unit)
@@ -27,30 +28,27 @@ def pack(w: Writer, symbol: str) -> None:
     with for_range(b, w.rounded_up(b, lanes, panel)) as p:
         first = b.mul(p.index, panel)
         here = w.least(b, panel, b.sub(lanes, first))
-        place = w.variable(b, b.gep(target, [b.mul(first, turns)]))
 
         def run(pointers: Any) -> None:
             """One run of the innermost loop."""
-            (run_source,) = pointers
-            run_target = b.load(place)
+            run_target, run_source = pointers
             with b.if_else(beside) as (rows, others):
                 with rows, for_range(b, w.rounded_up(b, here, vector)) as block:
                     column = b.mul(block.index, vector)
-                    arguments = [b.gep(run_target, [column]), panel, b.gep(run_source, [column]), inner_step]
+                    arguments = [b.gep(run_target, [column]), move, b.gep(run_source, [column]), inner_step]
                     b.call(_column(w), [*arguments, inner, b.sub(here, column)])
                 with others, b.if_else(turned) as (squares, elements):
                     with squares, for_range(b, w.rounded_up(b, here, vector)) as block:
                         column = b.mul(block.index, vector)
                         corner = b.gep(run_source, [b.mul(column, lane)])
-                        arguments = [b.gep(run_target, [column]), panel, corner, lane]
+                        arguments = [b.gep(run_target, [column]), move, corner, lane]
                         b.call(_squares(w), [*arguments, b.sub(here, column), inner])
                     with elements, for_range(b, inner) as k, for_range(b, here) as column:
                         distance = b.add(b.mul(k.index, inner_step), b.mul(column.index, lane))
                         value = b.load(b.gep(run_source, [distance]))
-                        b.store(value, b.gep(run_target, [b.add(b.mul(k.index, panel), column.index)]))
-            b.store(b.gep(run_target, [b.mul(inner, panel)]), place)
+                        b.store(value, b.gep(run_target, [b.add(b.mul(k.index, move), column.index)]))
 
-        w.summed(b, [b.gep(source, [b.mul(first, lane)])], outer, run)
+        w.summed(b, [b.gep(target, [b.mul(first, turns)]), b.gep(source, [b.mul(first, lane)])], outer, run)
     b.ret_void()
 
 

@@ -157,13 +157,13 @@ class _Function:
         write = self.body
         name, moves = type(s).__name__.lower(), list[tuple[Int, ...]]()
         if isinstance(s, Pack):
-            target = write.pointer(s.target)
+            target = write.pointer(s.target, (ZERO, s.to))
             if s.first != ZERO:  # a panel is as long as the turns are many
                 turns = "*".join(f"({self._end('min', step.counts)})" for step in s.steps)
                 target = f"offset({target}, {write.integer(s.first, UNARY)}*{turns})"
             values = [target, write.pointer(s.source.tensor, s.source.indices), str(s.panel)]
-            values += [write.integer(s.lanes), write.integer(s.lane)]
-            moves = [(step.right,) for step in s.steps]
+            values += [self._end("min", s.lanes), write.integer(s.lane)]
+            moves = [(step.left, step.right) for step in s.steps]
         elif isinstance(s, Turn):
             values = [write.pointer(s.target, (s.to, ZERO)), write.integer(self._pitch(s.target))]
             values += [write.pointer(s.source, (s.first, ZERO)), write.integer(self._pitch(s.source))]

@@ -267,7 +267,7 @@ INTRINSICS = {
         _llvm("max", 2, "maximum", "smax"),
         _llvm("min", 2, "minimum", "smin"),
         *(_block(f"multiply_{panel}", 8) for panel in PANELS),
-        *(_block("pack", 5), _block("turn", 6), _block("dot", 8, 3)),
+        *(_block("pack", 5, 3), _block("turn", 6), _block("dot", 8, 3)),
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),
