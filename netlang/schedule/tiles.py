@@ -185,7 +185,7 @@ def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
     good.sort(key=lambda t: (t.cost, abs(guess(t.rows.step))))
     best = next((t for t in good if t.enough == TRUE or t.panel), None)
     few = next((t for t in good if t.enough != TRUE and not t.panel), None)
-    if few is None or (best is not None and not best.panel):
+    if few is None or (best is not None and (not best.panel or _are_many(best))):
         return () if best is None else (best,)
     return (few,) if best is None else (few, replace(best, enough=_enough(best, group, few.rows.extent)))
 
@@ -420,8 +420,13 @@ def _cost(t: Tiling, group: Group) -> float:
     streamed = lanes * turns / LANES * (4.0 if at_once > CACHED else 0.5)  # cache lines of the panels
     stored = rows * lanes * _stored(t, group)
     cycles = around * (panels * products + far + streamed + stored + 40) + packs * (copied + 40)
-    is_sure = all(e.is_constant or guess(e, 1) >= LANES for e in (t.rows.extent, t.lanes.extent))
+    is_sure = _are_many(t)
     return cycles / (around * rows * lanes * turns) * (1 if is_sure else UNSURE)
+
+
+def _are_many(t: Tiling) -> bool:
+    """Whether there are rows and lanes enough, or as many as one knows of, whatever the sizes at run time are."""
+    return all(e.is_constant or guess(e, 1) >= LANES for e in (t.rows.extent, t.lanes.extent))
 
 
 def _turn(height: int, vectors: int, loads: float) -> float:

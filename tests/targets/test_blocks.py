@@ -190,3 +190,67 @@ def test_neighbours_of_a_window_lie_apart_in_a_padded_copy() -> None:
     test = graph(given("x", B, 6, 6, 512), param("W", 17, 512, 3, 3), y)
     assert [str(n) for n in schedule(test, ["y"]).buffers["x.padded"].shape] == ["batch", "8", "8", "528"]
     agree(test, ["y"])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 8, 9])
+@pytest.mark.parametrize("right", ["ik", "ki"])
+def test_few_rows_read_both_factors_where_they_are(batch: int, right: str) -> None:
+    """In groups of 4 rows and 4 lanes, or 8 turns, with what is left of each."""
+    source = agree(product("bk", right, 0, 75, 83), ["y"], sizes={"batch": batch})
+    assert "dot(" in source
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_orders_in_memory(seed: int) -> None:
+    """Factors and results with their dimensions in any order, and extents that fill nothing."""
+    random = np.random.default_rng(seed)
+    extents = {
+        "b": 3,
+        "i": int(random.integers(1, 90)),
+        "j": int(random.integers(1, 90)),
+        "k": int(random.integers(1, 60)),
+    }
+    places = {"b": b, "i": i, "j": j, "k": k}
+    batched = bool(seed % 2)
+    shared = "b" if batched else ""
+    left, right, result = ("".join(random.permutation(list(letters + shared))) for letters in ("jk", "ik", "ij"))
+    body = total(
+        "sum", {"k": extents["k"]}, mul(*(read(n, *(places[c] for c in s)) for n, s in (("x", left), ("w", right))))
+    )
+    test = graph(
+        given("x", *(extents[c] for c in left)),
+        given("w", *(extents[c] for c in right)),
+        equation("y", {c: extents[c] for c in result}, body),
+    )
+    agree(test, ["y"])
+
+
+def channels_last(channels: int, filters: int, n: int, taps: int) -> Graph:
+    """A convolution of images with their channels last, and its gradient by the weights, which have taps last."""
+    image = read("x", b, i + p, j + q, c)
+    return graph(
+        given("x", B, n + taps - 1, n + taps - 1, channels),
+        param("W", filters, channels, taps, taps),
+        given("dy", B, n, n, filters),
+        equation(
+            "y",
+            {"b": B, "i": n, "j": n, "k": filters},
+            total("sum", {"c": channels, "p": taps, "q": taps}, mul(image, read("W", k, c, p, q))),
+        ),
+        equation(
+            "dW",
+            {"k": filters, "c": channels, "p": taps, "q": taps},
+            total("sum", {"b": B, "i": n, "j": n}, mul(image, read("dy", b, i, j, k))),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("channels", "filters", "n"), [(20, 50, 9), (48, 64, 6), (33, 64, 5)])
+def test_sums_of_all_taps_are_turned_and_stored_together(channels: int, filters: int, n: int) -> None:
+    source = agree(channels_last(channels, filters, n, 3), ["dW"], sizes={"batch": 3})
+    assert re.search(r"turn\(.*\n(.*\n)*.*for pq in range\(9\):\n", source)
+
+
+def test_short_rows_of_several_turns_are_copied_together() -> None:
+    source = agree(channels_last(128, 130, 5, 3), ["y"], sizes={"batch": 2})
+    assert re.search(r"for i in range\(5\):\n +pack\(offset\(", source)
