@@ -1,18 +1,21 @@
 """Sums of products without the conditions that pair places of the result, as the mask of an attention does.
 
 Register tiles know no such conditions. One on indices of the result alone comes after the sum:
-`(sum(j) q[t, j] k[s, j]) if s <= t else 0`. One that a factor keeps by itself, since it is zero elsewhere, is left out:
-`sum(s) p[t, s] v[s, j]`, where `p[t, s]` is zero but for `s <= t`.
+`(sum(j) q[t, j] k[s, j]) if s <= t else 0`. One that a factor keeps by itself, since it is zero elsewhere, says nothing
+where the other factor is finite: `sum(s) (p[t, s] v[s, j] if s <= t or v is finite)`, where `p[t, s]` is zero but for
+`s <= t`. So a program counts what is not finite, and takes the tiles where there is nothing of that.
 """
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from dataclasses import replace
 
-from netlang.graph.constructors import conjuncts, every, mul, select, within
-from netlang.graph.expression import ZERO, Apply, Condition, Expr, Read, Reduce, Select
+from netlang.graph.constructors import compare, conjuncts, every, mul, select, some, within
+from netlang.graph.expression import ONE, TRUE, ZERO, Apply, Condition, Const, Expr, Read, Reduce, Select
 from netlang.graph.graph import Graph
+from netlang.graph.integer import index
 from netlang.graph.nodes import Equation, Node, Random
 from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import free_indices, fresh, substitute
@@ -33,22 +36,28 @@ def with_whole_sums(graph: Graph) -> Graph:
         for n in graph
     }
     nodes: list[Node] = []
+    counted: set[str] = set()  # the nodes that count what of a tensor is not finite
     for node in graph:
         name = fresh(f"{node.name}.whole", taken)
         found = _whole(graph, node, name) if isinstance(node, Equation) and node.name not in in_loops else None
         if found is not None:
-            total = found[0]
-            own = {total.name: Tensor(total.name, total.name, total.name, total.shape, total.dtype)}
+            made, (total, *_) = found
+            own = {n.name: Tensor(n.name, n.name, n.name, n.shape, n.dtype) for n in (*made, total)}
             if not tilings(Group(total.indices, total.shape, [total]), ChainMap(own, tensors)):
                 found = None
             else:
                 taken[name] = None
-        nodes += found or (node,)
+                nodes += (n for n in made if n.name not in counted)
+                counted.update(n.name for n in made)
+        nodes += found[1] if found is not None else (node,)
     return graph.evolve(nodes) if nodes != list(graph) else graph
 
 
-def _whole(graph: Graph, node: Equation, name: str) -> tuple[Equation, ...] | None:
-    """The sum over all places, and what follows on it; None where no condition stands in the way of tiles."""
+def _whole(graph: Graph, node: Equation, name: str) -> tuple[list[Equation], tuple[Equation, ...]] | None:
+    """What counts what is not finite; and the sum over all places with what follows on it.
+
+    None where no condition stands in the way of tiles, or one does that no factor keeps.
+    """
     body = node.body
     if not isinstance(body, Reduce) or body.op != "sum" or node.dtype != "real":
         return None
@@ -63,10 +72,17 @@ def _whole(graph: Graph, node: Equation, name: str) -> tuple[Equation, ...] | No
     left_out = [g for g in paired if free_indices(g) & summed]
     if not paired or len(inside) != 2 or not all(isinstance(f, Read) for f in inside):
         return None
-    if not all(any(_is_zero_outside(graph, f, g, DEPTH) for f in inside) for g in left_out):
-        return None
+    weak: list[Condition] = []
+    made: dict[str, Equation] = {}
+    for guard in left_out:
+        others = [f for f in inside if not _is_zero_outside(graph, f, guard, DEPTH)]
+        if len(others) == 2:
+            return None
+        count = [_not_finite(graph[f.tensor]) for f in others if isinstance(f, Read)]
+        made |= {n.name: n for n in count}
+        weak.append(some([guard, *(compare("==", Read(n.name, ()), ZERO) for n in count)]) if count else TRUE)
     extents = dict(zip(node.indices, node.shape, strict=True)) | dict(body.ranges)
-    kept = every(g for g in guards if g not in paired)
+    kept = every([*(g for g in guards if g not in paired), *weak])
     reads = [f for f in inside if isinstance(f, Read)]
     for read in reads:
         for place, extent in zip(read.indices, graph[read.tensor].shape, strict=True):
@@ -74,9 +90,17 @@ def _whole(graph: Graph, node: Equation, name: str) -> tuple[Equation, ...] | No
                 return None
     total = replace(node, body=Reduce("sum", body.ranges, select(kept, mul(*inside), ZERO)))
     if not after and not outside:
-        return (total,)
-    total = replace(total, name=name)
-    return total, replace(node, body=select(every(after), mul(*outside, Read(name, node.places)), ZERO))
+        return list(made.values()), (total,)
+    following = replace(node, body=select(every(after), mul(*outside, Read(name, node.places)), ZERO))
+    return list(made.values()), (replace(total, name=name), following)
+
+
+def _not_finite(node: Node) -> Equation:
+    """How many elements of a tensor are no finite numbers."""
+    ranges = tuple((f"i{k}", extent) for k, extent in enumerate(node.shape))
+    element = Apply("abs", (Read(node.name, tuple(index(i) for i, _ in ranges)),))
+    one = select(compare("<", element, Const(math.inf)), ZERO, ONE)
+    return Equation(f"{node.name}.infinite", (), "real", node.origin, (), Reduce("sum", ranges, one))
 
 
 def _is_zero_outside(graph: Graph, e: Expr, condition: Condition, depth: int) -> bool:

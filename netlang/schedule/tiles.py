@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netlang.graph.constructors import at_least_zero, every
-from netlang.graph.expression import TRUE, Condition, Read
+from netlang.graph.expression import TRUE, Any, Condition, Read
 from netlang.graph.integer import ONE, ZERO, Index, Int, Size, index, integer, is_nonnegative, product
 from netlang.graph.traversal import free_indices
 from netlang.schedule.order import Group, Ranges, contraction, interval, split_guard
@@ -164,6 +164,7 @@ def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
     if not all(map(is_size, [*group.shape, *(extent for _, extent in reduction.ranges)])):
         return ()
     guards, body = split_guard(reduction)
+    guards, idle = _without_idle(guards)
     if len(getattr(body, "args", ())) != 2:
         return ()
     extents = dict(group.ranges)
@@ -186,8 +187,21 @@ def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
     best = next((t for t in good if t.enough == TRUE or t.panel), None)
     few = next((t for t in good if t.enough != TRUE and not t.panel), None)
     if few is None or (best is not None and (not best.panel or _are_many(best))):
-        return () if best is None else (best,)
-    return (few,) if best is None else (few, replace(best, enough=_enough(best, group, few.rows.extent)))
+        found = [] if best is None else [best]
+    else:
+        found = [few] if best is None else [few, replace(best, enough=_enough(best, group, few.rows.extent))]
+    return tuple(replace(t, enough=every([t.enough, *idle])) for t in found)
+
+
+def _without_idle(guards: Iterable[Condition]) -> tuple[list[Condition], list[Condition]]:
+    """The guards but for those that hold everywhere if a condition on no index holds; and these conditions."""
+    kept: list[Condition] = []
+    idle: list[Condition] = []
+    for guard in guards:
+        parts = guard.parts if isinstance(guard, Any) else ()
+        found = next((part for part in parts if not free_indices(part)), None)
+        (kept if found is None else idle).append(guard if found is None else found)
+    return kept, idle
 
 
 def _is_memory(tensor: Tensor) -> bool:

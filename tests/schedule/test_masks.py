@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netlang.elaboration.modules import module_from_text
-from netlang.graph.expression import Reduce
+from netlang.graph.expression import Any, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation
 from netlang.runtime.model import Model
@@ -73,11 +73,26 @@ def test_compiled(mask: str, weight: str, cpu: str) -> None:
             np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_hidden_cannot_leak_be_it_not_a_number(bad: float) -> None:
+    module = module_from_text(TEXT.format(mask="s <= t", weight=WEIGHTS[1].format(mask="s <= t"), scale="1", width=24))
+    graph = Model(module, module.nets()[0], {}).forward_graph
+    program = build(schedule(graph, graph.outputs.values()), np.float64)
+    given = arrays(2, 40)
+    seen = program.run(given, {"batch": 2, "T": 40})["y"]
+    assert np.isfinite(seen).all()
+    for name in "qkv":
+        given[name][:, 30:] = bad
+    hidden = program.run(given, {"batch": 2, "T": 40})["y"]
+    np.testing.assert_allclose(hidden[:, :30], seen[:, :30], rtol=1e-12, atol=1e-14)
+    assert np.isnan(hidden[:, 30:]).all()
+
+
 def guarded(graph: Graph, name: str) -> bool:
     node = graph[name]
     assert isinstance(node, Equation)
     assert isinstance(node.body, Reduce)
-    return bool(split_guard(node.body)[0])
+    return not all(isinstance(guard, Any) for guard in split_guard(node.body)[0])
 
 
 def test_only_what_is_zero_elsewhere_is_summed_whole() -> None:
