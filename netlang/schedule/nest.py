@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from netlang.graph.constructors import conjuncts, every, negate
 from netlang.graph.expression import FALSE, TRUE, Condition, Const, Expr, Read, Reduce, Whole
-from netlang.graph.integer import ZERO, Atom, Fetch, Int, index, place_in
+from netlang.graph.integer import ZERO, Atom, Fetch, Int, index, integer, place_in
 from netlang.graph.nodes import Equation
-from netlang.graph.traversal import free_indices, operands, rewrite, walk
+from netlang.graph.traversal import free_indices, fresh, operands, rewrite, substitute, walk
 from netlang.schedule.order import (
     NEUTRAL,
     Group,
@@ -33,6 +33,8 @@ from netlang.schedule.program import (
     Store,
     Tensor,
 )
+
+TOGETHER = 8  # terms that are added up before a sum in memory is
 
 
 def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[str]) -> tuple[Statement, ...]:
@@ -175,5 +177,29 @@ def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tupl
     set_neutral = Store(target, group.places, Const(NEUTRAL[reduction.op]))
     cleared = [r for r in group.ranges if r[0] not in shared]
     clear = () if group.accumulates else loops(cleared, [], (set_neutral,), shared)
-    update = loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
+    several = _several(group, reduction, order, guards)
+    if several is None:
+        update = loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
+    else:
+        name, part = several
+        *outer, (_, extent), last = order.update
+        value = substitute(body, {name: TOGETHER * index(name) + index(part)})
+        terms = Loop(part, (ZERO,), (integer(TOGETHER),), (Combine(target, "sum", value),))
+        inner = (Assign(target, "real", Const(0.0)), terms, Store(target, group.places, Local(target), "sum"))
+        update = loops([*outer, (name, extent // TOGETHER), last], guards, inner, shared)
     return loops(order.shared, [], (*clear, *update), set(group.fixed))
+
+
+def _several(group: Group, reduction: Reduce, order: Order, guards: Sequence[Condition]) -> tuple[str, str] | None:
+    """The summed index of which several turns are added up before memory is, and a name for the turn among these.
+
+    A sum in memory waits for the one before it.
+    """
+    if reduction.op != "sum" or len(order.update) < 2 or group.fixed:
+        return None
+    (name, extent), (last, _) = order.update[-2:]
+    if name not in dict(reduction.ranges) or last not in group.indices or any(name in free_indices(g) for g in guards):
+        return None
+    if not extent.is_constant or extent.constant % TOGETHER or any(operands(g) for g in guards):
+        return None
+    return name, fresh(f"{name}_", {*group.indices, *(n for n, _ in reduction.ranges)})

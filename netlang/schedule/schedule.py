@@ -129,6 +129,7 @@ def _kernel(
     if rows is not None:
         ranges |= rows.extents
     nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
+    nests.extents |= {s.index: s.stops[0] for s in statements(nest) if isinstance(s, Loop) and s.index not in ranges}
     body, extents = collapsed(nest, nests.extents, tensors)
     roles = contraction(group) if rows is None else None
     kind = "elementwise" if reduction is None else "reduction" if roles is None else "contraction"
