@@ -13,6 +13,7 @@ from netlang.graph.constructors import negate
 from netlang.graph.expression import Read
 from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
 from netlang.graph.traversal import fresh, operands, tensor_reads
+from netlang.schedule.collapse import substituted
 from netlang.schedule.program import (
     Alone,
     Assign,
@@ -55,7 +56,7 @@ def for_threads(
     """
     threads = _Threads(tensors, buffers, dict(extents), body)
     work = threads.cycles(body)
-    shared = threads.phases(body) if guess(work) >= LEAST else (Alone(body),)
+    shared = threads.phases(body) if guess(work) >= LEAST else (_alone(body),)
     for name in threads.private:
         buffers[name] = replace(buffers[name], private=True)
     return shared, work
@@ -86,7 +87,7 @@ class _Threads:
     def phases(self, body: Body) -> Body:
         """The statements, each shared; what cannot be goes to one thread."""
         if any(isinstance(s, Assign | Combine | Extreme | Search) for s in body):
-            return (Alone(body),)
+            return (_alone(body),)
         out: list[Statement] = []
         alone: list[Statement] = []
 
@@ -96,11 +97,11 @@ class _Threads:
                 alone.append(statement)
                 continue
             if alone:
-                out.append(Alone(tuple(alone)))
+                out.append(_alone(tuple(alone)))
                 alone.clear()
             out += found
         if alone:
-            out.append(Alone(tuple(alone)))
+            out.append(_alone(tuple(alone)))
         return tuple(out)
 
     def shared(self, s: Statement) -> Body | None:
@@ -139,7 +140,9 @@ class _Threads:
         return (Share(first, last, s.lanes, grain, (replace(s, first=here, lanes=lanes, right=moved),)),)
 
     def _loop(self, loop: Loop) -> Body | None:
-        found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self._is_free(loop, c)]
+        found: list[Loop] = []
+        if not any(isinstance(s, Share) for s in statements(loop.body)):
+            found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self._is_free(loop, c)]
         turns = max((guess(c.stops[0]) for c in found), default=0)
         if turns < MANY and (of_rows := self._rows_of(loop)) is not None:
             return of_rows
@@ -391,6 +394,20 @@ def _divides(divisor: Int, value: Int) -> bool:
             return False
         rest.remove(atom)
     return d % c == 0
+
+
+def _alone(body: Body) -> Alone:
+    """The statements by one thread, which does all parts of what is shared in them."""
+
+    def change(s: Statement) -> Body:
+        if isinstance(s, Share):
+            inner = tuple(each for inside in s.body for each in change(inside))
+            return substituted(inner, {s.first: ZERO, s.last: s.extent})
+        if isinstance(s, Loop | Guard):
+            return (replace(s, body=tuple(each for inside in s.body for each in change(inside))),)
+        return (s,)
+
+    return Alone(tuple(each for s in body for each in change(s)))
 
 
 def _is_alone(body: Body) -> bool:
