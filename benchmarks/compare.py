@@ -23,9 +23,10 @@ rectifier is: through the fifty layers of a ResNet, gradients by the first are o
 """
 
 TURN = 0.05  # seconds, unless that is less than a call
-MOST_IN_A_TURN = 20
+MOST_IN_A_TURN = 200
 LEAST_TURNS = 3
-SETTLE = 2  # calls at the beginning of a turn that are not counted: the threads of another may still spin
+PAUSE = 0.2  # seconds before a turn, in which the threads of the one before go to sleep
+SETTLE = 0.01  # seconds of calls at the beginning of a turn that are not counted
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def in_turns(
 ) -> dict[str, float]:
     """The median time of each call in milliseconds, warm; they take turns, and so share what else the machine does.
 
-    A turn is some calls of one, without the first two where calls are short; there are at least three turns.
+    A turn is some calls of one, the first of short ones not counted; there are at least three turns. Before each is a
+    pause: the threads of some peers look for work long after their last call, and would be in the way of the next.
     """
     counts: dict[str, int] = {}
     for name, call in calls.items():
@@ -126,7 +128,9 @@ def in_turns(
     while turns < LEAST_TURNS or clock() < end:
         turns += 1
         for name, call in calls.items():
-            for _ in range(SETTLE if counts[name] > 1 else 0):
+            time.sleep(PAUSE)
+            settled = clock() + SETTLE
+            while counts[name] > 1 and clock() < settled:
                 call()
             for _ in range(counts[name]):
                 start = clock()
