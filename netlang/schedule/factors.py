@@ -24,10 +24,8 @@ from netlang.schedule.program import Tensor
 from netlang.schedule.tiles import guess, is_size, tilings
 
 LEAST = 4096  # of fewer products a sum is left as it is
-CROWDED, APART = (
-    512,
-    16,
-)  # places so far apart, all of a window, want the same lines of a cache: a copy has them further
+CROWDED = 512  # reals: places of a window that are a multiple of this apart want the same lines of a cache
+APART = 16  # reals more between them in a copy
 
 
 def with_plain_factors(graph: Graph) -> Graph:
