@@ -41,7 +41,7 @@ class Team:
         skipped = -boxes.ctypes.data // 8 % BOX
         self._states = boxes[skipped : skipped + (MOST - 1) * BOX : BOX]
         self._first = self._states.ctypes.data
-        self._wake: list[threading.Semaphore] = []
+        self._wake: list[threading.Event] = []
         self._lock = threading.Lock()
         self._code = code
         self._current: Any = None
@@ -56,7 +56,7 @@ class Team:
         tables = numbers.ctypes.data + numbers.strides[0] * np.arange(len(numbers), dtype=np.int64)
         entry = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(function)
         arguments = (self._first, helpers, function, memory.ctypes.data, tables.ctypes.data)
-        own, alone = (memory.ctypes.data, int(tables[0])), (memory.ctypes.data, int(tables[-1]))
+        alone = (memory.ctypes.data, int(tables[-1]))
         kept = (held, memory, numbers, tables)
 
         def call() -> None:
@@ -70,12 +70,14 @@ class Team:
                 if self._current is not kept:
                     self._previous.append(self._current)
                     self._current = kept
+                for state, wake in zip(self._states, self._wake[:helpers], strict=False):
+                    if state == ASLEEP:
+                        wake.set()
+                # posts and runs in one call: an interruption comes before or after the run, never into it
                 asleep = self._launch(*arguments)
-                if asleep:
-                    for k in range(helpers):
-                        if asleep >> k & 1:
-                            self._wake[k].release()
-                    entry(*own)
+                for k in range(helpers if asleep else 0):
+                    if asleep >> k & 1:  # fell asleep just then; what it was given is done
+                        self._wake[k].set()
                 if self._previous and (self._states < POSTED).all():
                     self._previous.clear()
             finally:
@@ -86,7 +88,7 @@ class Team:
     def _grow(self, wanted: int) -> bool:
         """Have at least so many threads; False where the system gives no more."""
         while len(self._wake) < wanted:
-            wake = threading.Semaphore(0)
+            wake = threading.Event()
             box = self._first + 8 * BOX * len(self._wake)
             try:
                 threading.Thread(target=self._work, args=(wake, box), name="netlang", daemon=True).start()
@@ -95,9 +97,10 @@ class Team:
             self._wake.append(wake)
         return True
 
-    def _work(self, wake: threading.Semaphore, box: int) -> None:
+    def _work(self, wake: threading.Event, box: int) -> None:
         while True:
-            wake.acquire()
+            wake.wait()
+            wake.clear()
             self._serve(box, LOOKS)
 
 
@@ -127,8 +130,8 @@ def _text(machine: Machine) -> str:
     """`nl_serve(box, looks)` does what comes into a mailbox until it has looked that often in vain.
 
     `nl_launch(boxes, count, function, memory, tables)` posts `function(memory, tables[k])` to the mailboxes 1 to
-    `count` whose threads are free, in the phase of the caller's, and calls `function(memory, tables[0])`. Where some of
-    the threads sleep, it does not call, but returns which, a bit each.
+    `count` whose threads are free, in the phase of the caller's, and calls `function(memory, tables[0])`. It returns
+    which of the threads slept, a bit each.
     """
     phase = 8 * TEAM.index(PHASE)
     return f"""
@@ -136,6 +139,7 @@ def _text(machine: Machine) -> str:
 
 define void @nl_serve(ptr %box, i64 %most) {{
 entry:
+  %awake = cmpxchg ptr %box, i64 {ASLEEP}, i64 {WAITING} seq_cst seq_cst
   br label %look
 look:
   %looks = phi i64 [ 0, %entry ], [ %more, %wait ], [ 0, %leave ], [ 0, %work ]
@@ -204,12 +208,7 @@ post:
   %sleeping = or i64 %asleep, %bit
   br label %next
 all:
-  %awake = icmp eq i64 %asleep, 0
-  br i1 %awake, label %run, label %end
-run:
   %status = call i32 %function(ptr %memory, ptr %first)
-  br label %end
-end:
   ret i64 %asleep
 }}
 """
