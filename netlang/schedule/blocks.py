@@ -184,10 +184,10 @@ class _Tiled:
         steps = (replace(step, counts=counts), *inner)
         rows = tiled.rows.extent
         above = place_in(tiled.around) * rows
-        left = _moved(tiled.left, first * step.left)
+        left = moved(tiled.left, first * step.left)
 
         def block(row: Int, stops: tuple[Int, ...]) -> Body:
-            here = _moved(left, row * tiled.rows.step)
+            here = moved(left, row * tiled.rows.step)
             return self._multiply(start + row, steps, index(chunk), tuple(stop - row for stop in stops), here)
 
         start = place_in(tiled.apart) * tiled.together
@@ -203,12 +203,12 @@ class _Tiled:
     def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Pack:
         tiled, lanes = self.tiled, self.tiled.lanes
         moves = moved_into(tiled.panel, [(step.counts, step.right) for step in steps])
-        return Pack(self.panels, ZERO, tiled.panel, _moved(tiled.right, distance), (lanes.extent,), lanes.step, moves)
+        return Pack(self.panels, ZERO, tiled.panel, moved(tiled.right, distance), (lanes.extent,), lanes.step, moves)
 
     def _summed(
         self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
     ) -> Body:
-        left = _moved(self.tiled.left, first * self.tiled.rows.step)
+        left = moved(self.tiled.left, first * self.tiled.rows.step)
         return self._conditional(self._multiply(above, steps, start, rows, left), rows)
 
     def _multiply(self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read) -> Body:
@@ -296,7 +296,7 @@ def _guarded(condition: Condition, body: Body) -> Body:
     return body if condition == TRUE else (Guard(condition, body),)
 
 
-def _moved(read: Read, distance: Int) -> Read:
+def moved(read: Read, distance: Int) -> Read:
     """The element that is so far behind."""
     *rest, last = read.indices
     return Read(read.tensor, (*rest, last + distance))

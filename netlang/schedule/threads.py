@@ -13,6 +13,7 @@ from netlang.graph.constructors import negate
 from netlang.graph.expression import Read
 from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
 from netlang.graph.traversal import fresh, operands, tensor_reads
+from netlang.schedule.blocks import moved
 from netlang.schedule.collapse import substituted
 from netlang.schedule.program import (
     Alone,
@@ -39,9 +40,8 @@ from netlang.schedule.tiles import guess
 
 Body = tuple[Statement, ...]
 
-LANES = 64  # of a product of few rows, as many go together
 LONG = 64  # cycles, from which a turn of a loop is work of its own
-GRAIN = 64  # of shorter ones, as many go together as two or more vectors have lanes, so that none is split
+GRAIN = 64  # of shorter ones, and of lanes of a product of few rows, as many go together, so that no vector is split
 LEAST = 2048  # of less work, in cycles, a statement is left to one thread
 MANY = 16  # turns of a loop are enough
 OFTEN = 8192  # of more, threads may wait for each other in every turn of a loop
@@ -121,23 +121,23 @@ class _Threads:
             return (self._rows(s),)
         if isinstance(s, Pack):
             return self._lanes(s, s.source, s.panel) if len(s.lanes) == 1 and s.to == ZERO else None
-        return self._lanes(s, s.right, LANES) if isinstance(s, Dot) else None
+        return self._lanes(s, s.right, GRAIN) if isinstance(s, Dot) else None
 
     def _rows(self, s: Multiply) -> Share:
         """A product, of which each thread computes some rows."""
         first, last = self._new("first"), self._new("last")
-        left = _moved(s.left, index(first) * s.row)
+        left = moved(s.left, index(first) * s.row)
         part = replace(s, first=s.first + index(first), rows=(index(last) - index(first),), left=left)
         return Share(first, last, s.rows[0], 1, (part,))
 
     def _lanes(self, s: Pack | Dot, factor: Read, grain: int) -> Body:
         """A copy into panels or a product, of which each thread does some lanes."""
         first, last = self._new("first"), self._new("last")
-        moved = _moved(factor, index(first) * s.lane)
+        source = moved(factor, index(first) * s.lane)
         here, lanes = s.first + index(first), index(last) - index(first)
         if isinstance(s, Pack):
-            return (Share(first, last, s.lanes[0], grain, (replace(s, first=here, lanes=(lanes,), source=moved),)),)
-        return (Share(first, last, s.lanes, grain, (replace(s, first=here, lanes=lanes, right=moved),)),)
+            return (Share(first, last, s.lanes[0], grain, (replace(s, first=here, lanes=(lanes,), source=source),)),)
+        return (Share(first, last, s.lanes, grain, (replace(s, first=here, lanes=lanes, right=source),)),)
 
     def _loop(self, loop: Loop) -> Body | None:
         found: list[Loop] = []
@@ -375,12 +375,6 @@ class _Threads:
             else:
                 total += ONE
         return total
-
-
-def _moved(read: Read, distance: Int) -> Read:
-    """The element that is so far behind."""
-    *rest, last = read.indices
-    return Read(read.tensor, (*rest, last + distance))
 
 
 def _divides(divisor: Int, value: Int) -> bool:
