@@ -96,6 +96,32 @@ def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, T
     return tensors, buffers
 
 
+def after_readers(
+    groups: list[Group | Recurrence], tensors: Mapping[str, Tensor], next_values: Mapping[str, str]
+) -> list[Group | Recurrence]:
+    """The groups, those of next values after all that read the old ones, where the groups between do not mind."""
+    groups = list(groups)
+    for group in reversed(groups.copy()):
+        targets = {next_values[m.name] for m in group.members if m.name in next_values}
+        k = next(n for n, g in enumerate(groups) if g is group)
+        readers = [n for n in range(k + 1, len(groups)) if _read(groups[n], tensors) & targets]
+        if not readers:
+            continue
+        read, written = _read(group, tensors), _written(group, tensors)
+        between = groups[k + 1 : readers[-1] + 1]
+        if not any(_read(g, tensors) & written or _written(g, tensors) & (read | written) for g in between):
+            groups[k : readers[-1] + 1] = [*between, group]
+    return groups
+
+
+def _read(group: Group | Recurrence, tensors: Mapping[str, Tensor]) -> set[str]:
+    return {tensors[tensor].buffer for member in group.members for tensor, _ in tensor_reads(member.body)}
+
+
+def _written(group: Group | Recurrence, tensors: Mapping[str, Tensor]) -> set[str]:
+    return {tensors[member.name].buffer for member in group.members}
+
+
 def update_in_place(
     groups: list[Group | Recurrence],
     tensors: dict[str, Tensor],

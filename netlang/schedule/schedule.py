@@ -15,7 +15,15 @@ from netlang.graph.traversal import integers as integers_of
 from netlang.graph.traversal import tensor_reads, walk
 from netlang.schedule.accumulate import accumulate_updates
 from netlang.schedule.blocks import Nests
-from netlang.schedule.buffers import add_copies, aliased, allocate, keep_one_step, stored_members, update_in_place
+from netlang.schedule.buffers import (
+    add_copies,
+    after_readers,
+    aliased,
+    allocate,
+    keep_one_step,
+    stored_members,
+    update_in_place,
+)
 from netlang.schedule.collapse import collapsed
 from netlang.schedule.digits import with_digits
 from netlang.schedule.factors import with_plain_factors
@@ -64,6 +72,7 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     tensors, buffers = allocate(nodes.values(), results.values())
     groups = _grouped(order, nodes, tensors)
     groups = accumulate_updates(groups, tensors, buffers, next_values)
+    groups = after_readers(groups, tensors, next_values)
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
     keep_one_step(groups, tensors, buffers, stored)

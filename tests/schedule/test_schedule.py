@@ -118,6 +118,22 @@ def rows(name: str, kept: str, row: str, place: Int) -> Node:
     return equation(name, {"b": B, "i": 8, "j": 3}, select(IsZero(i - place), read(row, b, j), read(kept, b, i, j)))
 
 
+def test_an_update_comes_after_what_reads_the_old_value() -> None:
+    step = equation("w.next", {"i": 8}, add(read("w", i), mul(const(-0.1), read("g", i))))
+    later = equation("n", {}, total("sum", {"i": 8}, mul(read("w", i), read("g", 7 - i))))
+    program = schedule(graph(param("w", 8), given("g", 8), step, later), ["n"], {"w": "w.next"})
+    assert stores(program) == [["n"], ["w.next"]]
+    assert program.tensors["w.next"].buffer == "w"
+
+
+def test_updates_that_read_the_old_values_of_each_other_need_a_copy() -> None:
+    first = equation("v.next", {"i": 8}, add(read("v", i), read("w", i // 2)))
+    second = equation("w.next", {"j": 4}, add(read("w", j), read("v", 2 * j)))
+    program = schedule(graph(param("v", 8), param("w", 4), first, second), [], {"v": "v.next", "w": "w.next"})
+    assert len(program.kernels) == 3
+    assert sorted(program.tensors[name].buffer == name[0] for name in ("v.next", "w.next")) == [False, True]
+
+
 def test_of_a_state_that_changes_at_one_place_only_that_place_is_stored() -> None:
     now = fetch("now", (), integer(8))
     sources = [given("now", classes=8), given("x", B, 3), State("s", (B, integer(8), integer(3)), "real", NOWHERE)]
