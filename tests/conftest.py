@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             pytest.fail("\n".join(changes), pytrace=False)
 
     return compare
+
+
+@pytest.fixture(autouse=True)
+def untuned(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs are those that the model of their cost chooses, whatever has been tuned here or by another test."""
+    file = tmp_path_factory.getbasetemp() / f"tilings-{uuid.uuid4().hex}.json"
+    monkeypatch.setattr("netlang.runtime.choices.FILE", str(file))

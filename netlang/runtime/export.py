@@ -23,6 +23,7 @@ from netlang.graph.nodes import Equation, Input, Node, Origin, Param, Random, Vi
 from netlang.graph.traversal import rename_tensors
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import base_key
+from netlang.runtime.choices import remembered
 from netlang.runtime.preprocess import Moments, Normalization
 from netlang.runtime.storage import replacing
 from netlang.schedule.schedule import schedule
@@ -145,7 +146,7 @@ def _function(
 ) -> Any:
     from netlang.targets.cpu.library.interface import Argument, Function, c_names
 
-    program = schedule(graph, [*outputs.values(), *gradients.values()], updates)
+    program = schedule(graph, [*outputs.values(), *gradients.values()], updates, remembered(net.dtype))
     declared = [n for n in graph if isinstance(n, Input) and n.per_example]
     names = c_names(node.name for node in declared)
     filled = c_names(outputs, names.values())

@@ -22,6 +22,7 @@ from netlang.graph.sizes import check
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
 from netlang.runtime.arguments import MOST_CALLS, Argument, Known, checked
+from netlang.runtime.choices import remembered
 from netlang.runtime.inputs import arguments
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
@@ -443,7 +444,7 @@ class Net:
         return forward if forward.read == tuple(node.name for node in self.inputs) else None
 
     def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
-        program = schedule(graph, roots.values(), updates or {})
+        program = schedule(graph, roots.values(), updates or {}, remembered(self.dtype))
         return Compiled(graph, roots, build(program, self.dtype, threads=self.threads))
 
     def _fitting(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[Fit, Sequence[Array]]:

@@ -18,6 +18,7 @@ from netlang.passes.lift import lift
 from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
 from netlang.runtime.arguments import Argument, Known, checked
+from netlang.runtime.choices import remembered
 from netlang.runtime.inputs import arguments
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
@@ -73,8 +74,9 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
 
     parts = net.model.streamed(over)
     prologue, step = parts.prologue, parts.step
-    before = build(schedule(prologue, prologue.outputs.values()), net.dtype, threads=net.threads)
-    program = build(schedule(step, step.outputs.values(), step.updates), net.dtype, threads=net.threads)
+    choices = remembered(net.dtype)
+    before = build(schedule(prologue, prologue.outputs.values(), choices=choices), net.dtype, threads=net.threads)
+    program = build(schedule(step, step.outputs.values(), step.updates, choices), net.dtype, threads=net.threads)
     read = {b.name for p in (before, program) for b in p.program.of_kind("input")}
     whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
     length = size(parts.size)

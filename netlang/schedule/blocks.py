@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 from netlang.graph.constructors import every, negate
 from netlang.graph.expression import TRUE, Condition, Const, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
+from netlang.schedule.choices import chosen
 from netlang.schedule.collapse import as_one, substituted
 from netlang.schedule.nest import loop_nest, scalars_and_stores
 from netlang.schedule.order import Group
@@ -22,6 +23,7 @@ from netlang.schedule.program import (
     Loop,
     Multiply,
     Pack,
+    Problem,
     Share,
     Statement,
     Step,
@@ -39,20 +41,23 @@ class Nests:
     """Makes the nests of the groups of one kernel.
 
     `extents` has every index of the kernel; the tensors that it works in are added to `tensors` and their buffers to
-    `scratch`. `before` is what is done once, before all loops over time.
+    `scratch`. `before` is what is done once, before all loops over time. Sums of products take the tilings of
+    `choices`, and are noted in `problems`.
     """
 
     tensors: MutableMapping[str, Tensor]
     stored: Collection[str]
     extents: dict[str, Int]
     scratch: dict[str, Buffer]
+    choices: Mapping[str, str]
     before: Body = ()
+    problems: list[Problem] = field(default_factory=list)
 
     def nest(self, group: Group) -> Body:
         """The statements of a group, by tiles where that is better."""
         body: Body = ()
         rest: list[Condition] = []  # where the tilings before are not good
-        for tiled in tilings(group, self.tensors):
+        for tiled in tilings(group, self.tensors, partial(chosen, self.tensors, self.choices, self.problems)):
             body += _guarded(every([*rest, tiled.enough]), _Tiled(self, group, tiled).body())
             rest.append(negate(tiled.enough))
             if tiled.enough == TRUE:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from netlang.graph.expression import Condition, Expr, Read
 from netlang.graph.integer import ONE, ZERO, Int, product, row_major
@@ -289,13 +290,25 @@ class Contraction:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """A sum of products, known by its sizes and by how its factors lie in memory; and how it may be tiled.
+
+    `tilings` are by rising cost, as the model says it; `taken` is the one that the kernel has.
+    """
+
+    key: str
+    tilings: tuple[str, ...]
+    taken: str
+
+
+@dataclass(frozen=True)
 class Kernel:
     """A loop nest that computes one or more nodes; `sources` are their definitions, each with where it comes from.
 
     `ranges` is the space of output elements, `extents` the extent of every index of the nest. `kind` is elementwise,
     reduction or contraction. `flat` says that the one loop runs over all elements, whatever their number is.
     `same_place` names buffers that are read, but only where the kernel stores, and before it does. `work` is about how
-    many cycles of a processor it takes.
+    many cycles of a processor it takes. `problems` are the sums of products in it that are tiled.
     """
 
     name: str
@@ -308,6 +321,7 @@ class Kernel:
     contraction: Contraction | None = None
     same_place: frozenset[str] = frozenset()
     work: Int = ZERO
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -333,6 +347,17 @@ class Program:
     def temporaries(self) -> tuple[Buffer, ...]:
         """The buffers that lie in the arena."""
         return self.of_kind("temporary", "scratch")
+
+
+def alone(program: Program, kernel: Kernel) -> Program:
+    """A program of one kernel of another, all of whose memory is temporary."""
+    touched = {program.tensors[tensor].buffer for tensor, _, _ in accesses(kernel.body)}
+    buffers = {
+        name: buffer if buffer.kind == "scratch" else replace(buffer, kind="temporary", first=0, last=0, slot=name)
+        for name, buffer in program.buffers.items()
+        if name in touched
+    }
+    return replace(program, buffers=MappingProxyType(buffers), kernels=(kernel,), outputs=MappingProxyType({}))
 
 
 # --- traversal -----------------------------------------------------------------------------------------------------

@@ -51,15 +51,18 @@ from netlang.schedule.residues import with_residues
 from netlang.schedule.rows import RowUpdate, row_updates
 from netlang.schedule.threads import for_threads
 
-_NO_UPDATES: Mapping[str, str] = MappingProxyType({})
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _NO_UPDATES) -> Program:
+def schedule(
+    graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _NONE, choices: Mapping[str, str] = _NONE
+) -> Program:
     """The program that computes the nodes `roots`, and gives parameters and states their next values, `updates`.
 
     `graph` is lifted and in normal form. A root's buffer has the root's name and belongs to the caller; a root that is
     an input, a parameter or a state that keeps its value is read from that node's own buffer. Every node reads the old
-    values of what is updated.
+    values of what is updated. Sums of products are tiled as the model of their cost says, or as `choices` does, by the
+    keys of their problems (see `netlang.schedule.choices`).
     """
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
@@ -77,7 +80,9 @@ def schedule(graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _N
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
     keep_one_step(groups, tensors, buffers, stored)
     rows = row_updates(groups, tensors, buffers, stored)
-    kernels = tuple(_kernel(group, tensors, buffers, stored, graph.nodes, rows.get(id(group))) for group in groups)
+    kernels = tuple(
+        _kernel(group, tensors, buffers, stored, graph.nodes, choices, rows.get(id(group))) for group in groups
+    )
     used = {tensor for kernel in kernels for tensor, _, _ in accesses(kernel.body)} | set(results.values())
     live = {tensors[t].buffer for t in used}
     buffers = lifetimes({n: b for n, b in buffers.items() if n in live}, tensors, kernels)
@@ -115,11 +120,12 @@ def _kernel(
     buffers: dict[str, Buffer],
     stored: set[str],
     nodes: Mapping[str, Node],
+    choices: Mapping[str, str],
     rows: RowUpdate | None = None,
 ) -> Kernel:
     """The kernel of a group; the tensors and buffers that it works in are added to those of the program."""
     if isinstance(group, Recurrence):
-        nests = Nests(tensors, stored, dict(group.ranges), buffers)
+        nests = Nests(tensors, stored, dict(group.ranges), buffers, choices)
         nest = recurrence_nest(group, nests)
         body, extents = collapsed((*nests.before, *nest), nests.extents, tensors)
         body, work = for_threads(body, extents, tensors, buffers)
@@ -131,10 +137,11 @@ def _kernel(
             body=body,
             sources=_sources(group.members, nodes),
             work=work,
+            problems=tuple(nests.problems),
         )
     reduction = group.reduction
     ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
-    nests = Nests(tensors, stored, ranges, buffers)
+    nests = Nests(tensors, stored, ranges, buffers, choices)
     if rows is not None:
         ranges |= rows.extents
     nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
@@ -155,6 +162,7 @@ def _kernel(
         contraction=roles,
         same_place=_same_place(group, tensors),
         work=work,
+        problems=tuple(nests.problems),
     )
 
 

@@ -9,7 +9,7 @@ cost more than the products, and both factors are read where they are (`Dot`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netlang.graph.constructors import at_least_zero, every
@@ -153,10 +153,17 @@ def round_up(extent: Int, unit: int) -> Int:
     return (extent + (unit - 1)) // unit * unit
 
 
-def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
+Choice = Callable[[Group, Sequence[Read], Sequence[Tiling]], Tiling]
+"""Of a group, the factors of its sum and the tilings that it may take, the one that it takes."""
+
+
+def tilings(
+    group: Group, tensors: Mapping[str, Tensor], choice: Choice = lambda group, factors, found: found[0]
+) -> tuple[Tiling, ...]:
     """The best tilings of the group's reduction; the first one that is `enough` is to be taken, else plain loops.
 
-    None are found where plain loops are as good, or the structure does not fit.
+    None are found where plain loops are as good, or the structure does not fit. By default the `choice` is that of the
+    least cost.
     """
     roles, reduction = contraction(group), group.reduction
     if roles is None or reduction is None or group.members[0].dtype != "real":
@@ -185,6 +192,8 @@ def tilings(group: Group, tensors: Mapping[str, Tensor]) -> tuple[Tiling, ...]:
     good = [t for t in candidates if t.cost < 1 / PLAIN]
     good.sort(key=lambda t: (t.cost, abs(guess(t.rows.step))))
     best = next((t for t in good if t.enough == TRUE or t.panel), None)
+    if best is not None and best.panel:
+        best = choice(group, factors, [t for t in good if t.panel and t.enough == best.enough])
     few = next((t for t in good if t.enough != TRUE and not t.panel), None)
     if few is None or (best is not None and (not best.panel or _are_many(best))):
         found = [] if best is None else [best]

@@ -28,6 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--use", choices=(*USES, "stream"), default="forward", help="of which computation to show it (default: forward)"
     )
     take.dtype(parser)
+    tuning = parser.add_argument_group("tuning")
+    tuning.add_argument(
+        "--tune",
+        action="store_true",
+        help="time the best tilings of each sum of products first, and remember the fastest",
+    )
+    tuning.add_argument(
+        "--batch", metavar="N", type=take.positive, default=32, help="for so many examples (default: 32)"
+    )
+    take.sizes(parser)
+    take.threads(parser)
     native = parser.add_argument_group("native libraries")
     native.add_argument("--native", action="store_true", help="a shared library with a C header, no artifact")
     native.add_argument("--training", action="store_true", help="with gradients and the step of training")
@@ -38,6 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.tune:
+        _tune(options)
     if options.emit:
         text = _emitted(options)
         if options.output:
@@ -56,6 +69,19 @@ def run(options: argparse.Namespace) -> int:
     net.save(output)
     print(f"wrote {output}")
     return 0
+
+
+def _tune(options: argparse.Namespace) -> None:
+    from netlang.cli.settings import read_sizes
+    from netlang.runtime.tuning import tune
+
+    net = open_net(options)
+    sizes = read_sizes(options.sizes)
+    uses = [use for use in ("forward", "step") if _has(net, use)]
+    print(f"sums of products with {options.batch} examples, in milliseconds: as the model chooses, and tuned")
+    found = tune(net.model, uses, batch=options.batch, sizes=sizes, dtype=net.dtype, threads=net.threads)
+    for kernel in found:
+        print(f"{kernel.before:10.4f} {kernel.after:10.4f}  {kernel.use}: {kernel.name}", flush=True)
 
 
 def _native(net: Net, options: argparse.Namespace) -> int:

@@ -100,7 +100,7 @@ class CpuProgram:
     def reserve(self, count: int) -> int:
         """Make room for so many bytes in the arena; returns where it starts."""
         if len(self._arena) < count + ALIGNMENT:
-            self._arena = np.empty(count + ALIGNMENT, np.uint8)
+            self._arena = np.full(count + ALIGNMENT, 0, np.uint8)  # in memory now, and the same in each process
             self.start = -(-address(self._arena) // ALIGNMENT) * ALIGNMENT
         return self.start
 
