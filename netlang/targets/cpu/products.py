@@ -6,6 +6,7 @@ All sums of a tile stay in registers while the summed loops run. How many there 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,9 @@ from numba.core.cgutils import for_range
 
 from netlang.schedule.program import LANES
 from netlang.targets.cpu.vectors import I64, Writer
+
+BASES = (1, 3, 5, 7)  # multiples of the distance of rows that a tile has in registers
+BYTE = ir.IntType(8).as_pointer()
 
 
 def multiply(w: Writer, symbol: str, panel: int) -> None:
@@ -42,11 +46,12 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
         panel_target = b.gep(target, [b.add(b.mul(p.index, I64(panel)), skipped)])
         panel_right = b.gep(right, [b.add(b.mul(p.index, distance), skipped)])
         row = w.variable(b, I64(0))
+        apart = [b.mul(left_row, I64(w.bytes * times)) for times in BASES]
         with for_range(b, tiles) as tile:
             height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
             here = b.load(row)
             arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
-            arguments += [b.gep(left, [b.mul(here, left_row)]), left_row, panel_right, *steps]
+            arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, panel_right, *steps]
             end = b.append_basic_block("end")
             choice = b.switch(height, end)
             for known in range(1, highest + 1):
@@ -59,26 +64,42 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     b.ret_void()
 
 
+def _rows(w: Writer, b: Any, first: Any, apart: Sequence[Any], height: int) -> list[Any]:
+    """Where the rows of a tile are, the first one at `first`; `apart` are the distances of `BASES`, in bytes.
+
+    Each is at a multiple of them from an eighth row, which an address has at no cost. The optimizer would make a chain
+    of additions of these, in which each row waits for the one before it.
+    """
+    places: list[Any] = []
+    start = w.opaque(b, b.bitcast(first, BYTE))
+    for r in range(height):
+        if r and r % 8 == 0:
+            start = b.gep(start, [b.shl(apart[0], I64(3))])
+        shift = max(s for s in range(3) if r % 8 % 2**s == 0)
+        distance = b.shl(apart[BASES.index(r % 8 >> shift)], I64(shift)) if r % 8 else I64(0)
+        places.append(b.bitcast(b.gep(start, [distance]), w.pointer))
+    return places
+
+
 def _tile(w: Writer, height: int, vectors: int, panel: int) -> Any:
     """The function of one tile: `height` rows by some vectors of lanes."""
     name = f"tile_{height}_{panel}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, I64, w.pointer, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
-    target, pitch, start, left, left_row, right, *steps = function.args
+    target, pitch, start, left, *rest = function.args
+    apart, right, steps = rest[: len(BASES)], rest[len(BASES)], rest[len(BASES) + 1 :]
     sums = [[w.variable(b, w.zero) for _ in range(vectors)] for _ in range(height)]
     place = w.variable(b, right)
-    distances = [b.mul(left_row, I64(r)) for r in range(height)]
 
     def update(pointers: Any) -> None:
         """One turn of the summed loops."""
-        (left,) = pointers
         right = b.load(place)
         b.store(b.gep(right, [I64(panel)]), place)
         lanes = [w.load(b, right, v) for v in range(vectors)]
-        for r, row in enumerate(sums):
-            factor = w.spread(b, b.load(b.gep(left, [distances[r]])))
+        for at, row in zip(_rows(w, b, pointers[0], apart, height), sums, strict=True):
+            factor = w.spread(b, b.load(at))
             for v, each in enumerate(row):
                 b.store(w.fma(b, factor, lanes[v], b.load(each)), each)
 
