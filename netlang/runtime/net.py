@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import os
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from netlang.diagnostics import fail, listing, nearest
+from netlang.diagnostics import fail, listing
 from netlang.graph.graph import Graph
 from netlang.graph.integer import product
-from netlang.graph.nodes import BATCH, Input, Node, Random, is_batched
+from netlang.graph.nodes import BATCH, Input, is_batched
 from netlang.graph.sizes import check
 from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
-from netlang.runtime.arguments import MOST_CALLS, Argument, Known, checked
+from netlang.runtime.arguments import MOST_CALLS, checked
 from netlang.runtime.choices import remembered
-from netlang.runtime.inputs import arguments
+from netlang.runtime.compiled import Compiled, Fit
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
 from netlang.runtime.processors import thread_count
 from netlang.runtime.symbols import symbol_tables
 from netlang.runtime.training import History, Snapshot, evaluate, fit
+from netlang.runtime.values import Values
 from netlang.runtime.vocabulary import Vocabulary
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import Binding, CpuProgram, build
@@ -51,78 +51,6 @@ CLOCK = {
 """The counters that graphs read as inputs of the role `clock`."""
 
 ENDLESS = 10**9  # steps of a run of unknown length: what a schedule does over the whole run has not begun
-
-
-@dataclass(frozen=True, eq=False)
-class Compiled:
-    """The graph of a use, its roots by name, and the program that computes them."""
-
-    graph: Graph
-    roots: Mapping[str, str]
-    program: CpuProgram
-    bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)  # to the net's arrays, by run-time sizes
-
-    @cached_property
-    def carried(self) -> tuple[str, ...]:
-        """The states of which each example of the batch has its own."""
-        return self.graph.carried
-
-    @cached_property
-    def declared(self) -> Mapping[str, Argument]:
-        """What may be given."""
-        return arguments((n for n in self.graph if isinstance(n, Input) and n.per_example), self.program.dtype)
-
-    @cached_property
-    def read(self) -> tuple[str, ...]:
-        """What must be given, in the order of the text."""
-        return tuple(name for name in self.declared if name in self._buffers)
-
-    @cached_property
-    def known(self) -> Known[Fit]:
-        return Known(self.declared[name] for name in self.read)
-
-    @cached_property
-    def keys(self) -> tuple[tuple[str, str], ...]:
-        """The random nodes, each with its stream."""
-        return tuple((name, _stream(self.graph[name])) for name in self.program.program.keys)
-
-    @cached_property
-    def reads_clock(self) -> bool:
-        return any(node.name in self._buffers for node in self.graph.inputs("clock"))
-
-    @cached_property
-    def moves(self) -> bool:
-        """Whether the net has other arrays for it at times: states of the examples, or tables of a vocabulary."""
-        return bool(self.carried or self.graph.inputs("vocabulary"))
-
-    @cached_property
-    def is_pure(self) -> bool:
-        """Whether the inputs are all that changes from run to run, the values of parameters and states aside."""
-        return not (self.keys or self.reads_clock or self.moves)
-
-    @cached_property
-    def _buffers(self) -> set[str]:
-        return {b.name for b in self.program.program.of_kind("input")}
-
-
-class Fit(NamedTuple):
-    """How inputs of certain shapes are run.
-
-    They are `batch` examples, or a `single` one without the dimension of the batch. `is_direct` says that they go to
-    the program as they are. `outputs` has the name, the node, and whether its first element is meant, of each root;
-    `only` is the node where there is one, which is meant as it is.
-    """
-
-    binding: Binding
-    batch: int
-    single: bool
-    is_direct: bool
-    outputs: tuple[tuple[str, str, bool], ...]
-    only: str | None
-
-    def shown(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """The outputs by name, from the values of their nodes."""
-        return {name: values[node][0] if is_first else values[node] for name, node, is_first in self.outputs}
 
 
 class Net:
@@ -561,67 +489,6 @@ class Net:
                 f"there is not enough memory for the {count:,} parameters of `{self.name}`",
                 self.model.net.name.span,
                 help="make the network smaller",
-            )
-
-
-def _stream(node: Node) -> str:
-    assert isinstance(node, Random)
-    return node.stream
-
-
-class Values(MutableMapping[str, Array]):
-    """Parameters or states by name; the arrays are those of the net, so changing one in place changes the net."""
-
-    def __init__(self, values: MutableMapping[str, Array], names: Sequence[str]) -> None:
-        self._values, self._names = values, dict.fromkeys(names)
-
-    def __getitem__(self, name: str) -> Array:
-        self._require(name)
-        return self._values[name]
-
-    def __setitem__(self, name: str, value: npt.ArrayLike) -> None:
-        """Copy values in; raises `NetlangError` for another shape or for what is not a number."""
-        self._require(name)
-        target = self._values[name]
-        try:
-            array = np.asarray(value)
-        except (TypeError, ValueError):
-            array = np.asarray(None)
-        if array.dtype.kind not in "fiub":
-            fail("input-dtype", f"`{name}` takes real numbers", help="give it an array of floats")
-        if array.shape != target.shape:
-            fail(
-                "input-shape",
-                f"`{name}` has shape {list(target.shape)}, found {list(array.shape)}",
-                help="give it an array of its shape",
-            )
-        target[...] = array
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The array of this name, or the default where there is none."""
-        return self._values[name] if name in self else default
-
-    def __delitem__(self, name: str) -> None:
-        fail("fixed-names", f"`{name}` cannot be removed from a net", help="set it to zero instead")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{n}: {list(self._values[n].shape)}" for n in self._names) + "}"
-
-    def _require(self, name: str) -> None:
-        if name not in self._names:
-            fail(
-                "unknown-name",
-                f"the net has no `{name}`",
-                help=nearest(name, self._names) or f"it has {listing(self._names)}",
             )
 
 

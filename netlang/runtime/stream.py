@@ -19,12 +19,13 @@ from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
 from netlang.runtime.arguments import Argument, Known, checked
 from netlang.runtime.choices import remembered
+from netlang.runtime.compiled import Compiled
 from netlang.runtime.inputs import arguments
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
 
 if TYPE_CHECKING:
-    from netlang.runtime.net import Compiled, Net
+    from netlang.runtime.net import Net
     from netlang.runtime.preprocess import Moments
 
 Array = npt.NDArray[Any]
@@ -70,8 +71,6 @@ class Shown(NamedTuple):
 
 def compile_stream(net: Net, over: str | None) -> Streaming:
     """Compile a net for streams; raises the diagnostics of `netlang.passes.stream.stream`."""
-    from netlang.runtime.net import Compiled
-
     parts = net.model.streamed(over)
     prologue, step = parts.prologue, parts.step
     choices = remembered(net.dtype)
