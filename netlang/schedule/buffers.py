@@ -101,15 +101,20 @@ def after_readers(
 ) -> list[Group | Recurrence]:
     """The groups, those of next values after all that read the old ones, where the groups between do not mind."""
     groups = list(groups)
+    read = {id(group): _read(group, tensors) for group in groups}
+    written = {id(group): _written(group, tensors) for group in groups}
     for group in reversed(groups.copy()):
         targets = {next_values[m.name] for m in group.members if m.name in next_values}
+        if not targets:
+            continue
         k = next(n for n, g in enumerate(groups) if g is group)
-        readers = [n for n in range(k + 1, len(groups)) if _read(groups[n], tensors) & targets]
+        readers = [n for n in range(k + 1, len(groups)) if read[id(groups[n])] & targets]
         if not readers:
             continue
-        read, written = _read(group, tensors), _written(group, tensors)
+        mine = written[id(group)]
+        touched = read[id(group)] | mine
         between = groups[k + 1 : readers[-1] + 1]
-        if not any(_read(g, tensors) & written or _written(g, tensors) & (read | written) for g in between):
+        if not any(read[id(g)] & mine or written[id(g)] & touched for g in between):
             groups[k : readers[-1] + 1] = [*between, group]
     return groups
 
