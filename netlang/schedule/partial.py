@@ -20,8 +20,9 @@ from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
 from netlang.schedule.tiles import guess, is_size, tilings
 
-FEW = 2048  # elements of the result at most
+FEW = 4096  # elements of the result at most
 LEAST = 16  # terms of the first step for each of its elements
+DEEP = 1024  # terms of the first step, where these are products by tiles
 MANY = 2**15  # terms in all
 
 
@@ -59,7 +60,8 @@ def _is_long(node: Equation, tensors: Mapping[str, Tensor]) -> bool:
         True for part in walk(inner) for value in integers(part) for _ in value.fetches()
     ):
         return False
-    return not tilings(Group(node.indices, node.shape, [node]), tensors)
+    tiled = tilings(Group(node.indices, node.shape, [node]), tensors)
+    return not tiled or (tiled[0].is_deep and each >= DEEP)
 
 
 def _in_two(node: Equation, name: str) -> tuple[Equation, Equation]:

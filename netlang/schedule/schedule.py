@@ -29,6 +29,7 @@ from netlang.schedule.digits import with_digits
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
 from netlang.schedule.layouts import with_layouts
+from netlang.schedule.margins import with_margins
 from netlang.schedule.masks import with_whole_sums
 from netlang.schedule.memory import lifetimes
 from netlang.schedule.order import Group, contraction
@@ -49,6 +50,7 @@ from netlang.schedule.program import (
 from netlang.schedule.recurrence import Recurrence, recurrence, recurrence_nest, segments
 from netlang.schedule.residues import with_residues
 from netlang.schedule.rows import RowUpdate, row_updates
+from netlang.schedule.signs import with_known_signs
 from netlang.schedule.threads import for_threads
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -66,9 +68,11 @@ def schedule(
     """
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
-    graph = with_layouts(with_whole_sums(graph), fixed)
-    graph = with_partial_sums(with_plain_factors(with_residues(with_digits(graph, fixed))))
-    needed = graph.ancestors([*roots, *updates.values(), *updates])
+    wanted = [*roots, *updates.values(), *updates]
+    graph = with_layouts(with_whole_sums(with_known_signs(graph)), fixed)
+    graph = with_plain_factors(with_residues(with_digits(graph, fixed)))
+    graph = with_partial_sums(with_margins(graph.prune(wanted), fixed))
+    needed = graph.ancestors(wanted)
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
     results, next_values = add_copies(nodes, roots, updates)

@@ -419,8 +419,7 @@ def _cost(t: Tiling, group: Group) -> float:
     tiles = math.ceil(rows / t.height)
     low, higher = divmod(rows, tiles)
     heights = ((low + 1, higher), (low, tiles - higher))
-    loads = 1.0 if _is_in_one_bank(t) else 0.5
-    products = sum(count * (turns * _turn(h, vectors, loads) + 2 * h * vectors + 10) for h, count in heights if count)
+    products = sum(count * (turns * _turn(h, vectors) + 2 * h * vectors + 10) for h, count in heights if count)
     last_step = moved_into(t.panel, [(step.counts, step.right) for step in t.steps])[-1]
     beside = t.lanes.step == ONE or (last_step.right == ONE and min(map(_number, last_step.counts)) >= LANES)
     copied = lanes * turns * ((0.3 if lanes * turns < COPIED else 1.0) if beside else 1.5)
@@ -452,18 +451,9 @@ def _are_many(t: Tiling) -> bool:
     return all(e.is_constant or guess(e, 1) >= LANES for e in (t.rows.extent, t.lanes.extent))
 
 
-def _turn(height: int, vectors: int, loads: float) -> float:
-    """The cycles of a tile for a turn: half of one an operation, so many a load, four to wait for a sum."""
-    return max(height * vectors / 2, height * loads + vectors / 2, 4.0)
-
-
-def _is_in_one_bank(t: Tiling) -> bool:
-    """Whether the loads of a turn are at the same place in different cache lines, and so happen one by one.
-
-    Where the rows of a turn are other rows of the next one, many are of the same line.
-    """
-    row = guess(t.rows.step)
-    return not t.is_copied and row % LANES == 0 and abs(guess(t.steps[-1].left)) != abs(row)
+def _turn(height: int, vectors: int) -> float:
+    """The cycles of a tile for a turn: half of one an operation or a load, four to wait for a sum."""
+    return max(height * vectors / 2, (height + vectors) / 2, 4.0)
 
 
 def _stored(t: Tiling, group: Group) -> float:
