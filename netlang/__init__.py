@@ -16,10 +16,10 @@ from netlang.diagnostics import Diagnostic, InternalError, NetlangError
 if TYPE_CHECKING:
     from netlang.runtime.data import Dataset
     from netlang.runtime.export import save_native
+    from netlang.runtime.history import History
     from netlang.runtime.native import NativeNet, load_native
     from netlang.runtime.net import Net
     from netlang.runtime.sources import open_data
-    from netlang.runtime.training import History
 
 __all__ = [
     "Dataset",
@@ -38,7 +38,7 @@ __all__ = [
 
 _LAZY = {
     "Dataset": "netlang.runtime.data",
-    "History": "netlang.runtime.training",
+    "History": "netlang.runtime.history",
     "NativeNet": "netlang.runtime.native",
     "Net": "netlang.runtime.net",
     "load_native": "netlang.runtime.native",
@@ -64,12 +64,10 @@ def load(
 
     Raises `NetlangError` for whatever is wrong with the file.
     """
-    from netlang.runtime.model import load_model
-    from netlang.runtime.net import Net
-    from netlang.runtime.saving import load as load_artifact
-
     name = os.fsdecode(path)
     if name.endswith(".netc"):
+        from netlang.runtime.saving import load as load_artifact
+
         if net is not None or arguments or seed is not None:
             from netlang.diagnostics import fail
 
@@ -80,7 +78,10 @@ def load(
                 help="give only the path, or load the `.net` text",
             )
         return load_artifact(name, dtype=dtype, threads=threads)
-    return Net(load_model(name, net, arguments), dtype=dtype or "float32", seed=seed, threads=threads)
+    from netlang.runtime.blueprint import open_blueprint
+    from netlang.runtime.net import Net
+
+    return Net(open_blueprint(name, net, arguments), dtype=dtype or "float32", seed=seed, threads=threads)
 
 
 def loads(

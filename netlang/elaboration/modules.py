@@ -111,7 +111,7 @@ def load_module(path: str, read: Reader | None = None, library: Library | None =
     `read` maps a path to bytes (by default the file system). An import is relative to the file that names it and must
     stay in the folder tree of the first file.
     """
-    loader = _Loader(path, read or _read_file)
+    loader = _Loader(path, read or read_file)
     own = loader.load(os.path.basename(path), None)
     return Module(path, loader.definitions, library or standard_library(), loader.texts, own)
 
@@ -193,7 +193,7 @@ class _Loader:
 def read_source(path: str) -> bytes:
     """The bytes of a file. Raises `NetlangError` (`file-not-found`)."""
     try:
-        return _read_file(path)
+        return read_file(path)
     except (OSError, ValueError) as error:
         _unreadable(path, error)
 
@@ -229,7 +229,8 @@ def choose_net(module: Module, name: str | None) -> Definition:
     )
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str) -> bytes:
+    """The bytes of a file that may be a text. Raises OSError or ValueError."""
     with open(path, "rb") as file:
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:

@@ -80,6 +80,12 @@ class Graph:
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "nodes")}
         return Graph.build(self.name, self.nodes.values() if nodes is None else nodes, **(kept | parts))
 
+    def __reduce__(self) -> Any:
+        """Nodes and roots, without what was derived from them."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "nodes")}
+        plain = {k: dict(v) if isinstance(v, Mapping) else v for k, v in parts.items()}
+        return _built, (self.name, tuple(self), plain)
+
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
@@ -174,3 +180,7 @@ class Graph:
     def carried(self) -> tuple[str, ...]:
         """The states of a lifted graph of which each example of a batch has its own."""
         return tuple(s.name for s in self.states if is_batched(s))
+
+
+def _built(name: str, nodes: Iterable[Node], parts: Mapping[str, Any]) -> Graph:
+    return Graph.build(name, nodes, **parts)

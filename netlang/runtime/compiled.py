@@ -1,4 +1,4 @@
-"""What computes a use of a net: the graph, its program, and how inputs of shapes met before are run."""
+"""What computes a use of a net: its interface, its program, and how inputs of shapes met before are run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from netlang.graph.graph import Graph
-from netlang.graph.nodes import Input, Node, Random
+from netlang.graph.nodes import Input, Random, is_batched
+from netlang.graph.sizes import Requirement
 from netlang.runtime.arguments import Argument, Known
 from netlang.runtime.inputs import arguments
 from netlang.targets.cpu.program import Binding, CpuProgram
@@ -18,24 +19,64 @@ from netlang.targets.cpu.program import Binding, CpuProgram
 Array = npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Interface:
+    """What the runs of a program have to know of the graph that it computes.
+
+    `roots` are the nodes that are computed, by name, and `batched` those of them with a value for each example;
+    `inputs` are those of the graph, in every role; `carried` are the states of which each example of the batch has its
+    own, and `streams` those of the random nodes.
+    """
+
+    roots: Mapping[str, str]
+    batched: frozenset[str]
+    inputs: tuple[Input, ...]
+    carried: tuple[str, ...]
+    requirements: tuple[Requirement, ...]
+    streams: Mapping[str, str]
+
+    @staticmethod
+    def of(graph: Graph, roots: Mapping[str, str]) -> Interface:
+        return Interface(
+            dict(roots),
+            frozenset(node for node in roots.values() if is_batched(graph[node])),
+            tuple(n for n in graph if isinstance(n, Input)),
+            graph.carried,
+            graph.requirements,
+            {n.name: n.stream for n in graph if isinstance(n, Random)},
+        )
+
+    def of_role(self, role: str) -> tuple[Input, ...]:
+        return tuple(n for n in self.inputs if n.role == role)
+
+
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """The graph of a use, its roots by name, and the program that computes them."""
+    """A use of a net: what it computes of what, and the program."""
 
-    graph: Graph
-    roots: Mapping[str, str]
+    interface: Interface
     program: CpuProgram
     bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)  # to the net's arrays, by run-time sizes
 
-    @cached_property
+    @property
+    def roots(self) -> Mapping[str, str]:
+        """The nodes that are computed, by name."""
+        return self.interface.roots
+
+    @property
     def carried(self) -> tuple[str, ...]:
         """The states of which each example of the batch has its own."""
-        return self.graph.carried
+        return self.interface.carried
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The run-time sizes that a run needs."""
+        return self.program.outline.sizes
 
     @cached_property
     def declared(self) -> Mapping[str, Argument]:
         """What may be given."""
-        return arguments((n for n in self.graph if isinstance(n, Input) and n.per_example), self.program.dtype)
+        return arguments((n for n in self.interface.inputs if n.per_example), self.program.dtype)
 
     @cached_property
     def read(self) -> tuple[str, ...]:
@@ -49,16 +90,21 @@ class Compiled:
     @cached_property
     def keys(self) -> tuple[tuple[str, str], ...]:
         """The random nodes, each with its stream."""
-        return tuple((name, _stream(self.graph[name])) for name in self.program.program.keys)
+        return tuple((name, self.interface.streams[name]) for name in self.program.outline.keys)
 
     @cached_property
     def reads_clock(self) -> bool:
-        return any(node.name in self._buffers for node in self.graph.inputs("clock"))
+        return any(node.name in self._buffers for node in self.interface.of_role("clock"))
+
+    @cached_property
+    def vocabulary(self) -> tuple[Input, ...]:
+        """The tables of a vocabulary among the inputs."""
+        return self.interface.of_role("vocabulary")
 
     @cached_property
     def moves(self) -> bool:
         """Whether the net has other arrays for it at times: states of the examples, or tables of a vocabulary."""
-        return bool(self.carried or self.graph.inputs("vocabulary"))
+        return bool(self.carried or self.vocabulary)
 
     @cached_property
     def is_pure(self) -> bool:
@@ -67,7 +113,7 @@ class Compiled:
 
     @cached_property
     def _buffers(self) -> set[str]:
-        return {b.name for b in self.program.program.of_kind("input")}
+        return {b.name for b in self.program.outline.of_kind("input")}
 
 
 class Fit(NamedTuple):
@@ -88,8 +134,3 @@ class Fit(NamedTuple):
     def shown(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs by name, from the values of their nodes."""
         return {name: values[node][0] if is_first else values[node] for name, node, is_first in self.outputs}
-
-
-def _stream(node: Node) -> str:
-    assert isinstance(node, Random)
-    return node.stream

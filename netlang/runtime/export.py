@@ -222,7 +222,7 @@ def _constants(net: Net, graphs: Iterable[Graph]) -> dict[str, Any]:
     """What an exported net knows besides its parameters and states: its normalization and tables of its vocabulary."""
     found: dict[str, Any] = {}
     for graph in graphs:
-        found |= net.tables(graph)
+        found |= net.tables(graph.inputs("vocabulary"))
     for name, moments in net.normalization.moments.items():
         for word, numbers in (("mean", moments.mean), ("scale", moments.scale)):
             array = np.array(numbers, net.dtype)

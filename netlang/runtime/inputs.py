@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, Size
 from netlang.graph.nodes import BATCH, Input
 from netlang.graph.sizes import matches, run_time_sizes
@@ -39,11 +38,12 @@ def _extent(extent: Int) -> Extent:
     return atom.name if isinstance(atom, Size) else extent
 
 
-def sizes_of(graph: Graph, arrays: Mapping[str, Array]) -> dict[str, int]:
+def sizes_of(inputs: Iterable[Input], arrays: Mapping[str, Array]) -> dict[str, int]:
     """The run-time sizes, the batch among them, that arrays known to fit a lifted graph's inputs say."""
+    shapes = {node.name: node.shape for node in inputs}
     sizes: dict[str, int] = {}
     for name, array in arrays.items():
         sizes[BATCH] = len(array)
-        if name in graph.nodes:
-            matches(graph[name].shape, array.shape, sizes)
+        if name in shapes:
+            matches(shapes[name], array.shape, sizes)
     return sizes

@@ -35,7 +35,7 @@ def measure(net: Net, data: Dataset, batch: int | None = None) -> dict[str, floa
     """
     split = net.model.totals
     compiled = net.compiled("measure")
-    graph = compiled.graph
+    graph = net.model.totals_graph
     if not graph.metrics and not split.whole.metrics:
         fail(
             "nothing-computed",
@@ -48,13 +48,13 @@ def measure(net: Net, data: Dataset, batch: int | None = None) -> dict[str, floa
     minibatches = Minibatches(batch, shuffle=False, continued=bool(compiled.carried) and data.ordered)
     if compiled.carried:
         minibatches.require_whole(data.examples, compiled.carried[0])
-    read = {b.name for b in compiled.program.program.of_kind("input")}
+    read = set(compiled.read)
     sums, seen = dict.fromkeys(graph.metrics, 0.0), 0
     parts: dict[str, Array] = {}
     sizes: dict[str, int] = {}
     with net.apart():
         for arrays in minibatches.over(net.normalization.apply(data), 0):
-            sizes = sizes_of(graph, arrays)
+            sizes = sizes_of(compiled.interface.inputs, arrays)
             seen += sizes[BATCH]
             values = net.run_checked(compiled, {n: a for n, a in arrays.items() if n in read}, sizes)
             for name, node in graph.metrics.items():

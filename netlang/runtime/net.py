@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from types import MappingProxyType
+from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -15,30 +14,25 @@ import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing
 from netlang.graph.graph import Graph
-from netlang.graph.integer import product
-from netlang.graph.nodes import BATCH, Input, is_batched
+from netlang.graph.nodes import BATCH, Input
 from netlang.graph.sizes import check
-from netlang.passes.objective import NAME as OBJECTIVE
 from netlang.random import derive_key
 from netlang.runtime.arguments import MOST_CALLS, checked
-from netlang.runtime.choices import remembered
+from netlang.runtime.blueprint import GRADIENTS, LOSS, Blueprint, Use
 from netlang.runtime.compiled import Compiled, Fit
-from netlang.runtime.model import Model
+from netlang.runtime.history import History, Snapshot
 from netlang.runtime.preprocess import Normalization
 from netlang.runtime.processors import thread_count
-from netlang.runtime.symbols import symbol_tables
-from netlang.runtime.training import History, Snapshot, evaluate, fit
-from netlang.runtime.values import Values
-from netlang.runtime.vocabulary import Vocabulary
-from netlang.schedule.schedule import schedule
-from netlang.targets.cpu.program import Binding, CpuProgram, build
-from netlang.targets.reference.evaluate import evaluate as evaluate_reference
+from netlang.runtime.values import Drawn, Values, is_of_optimizer
+from netlang.targets.cpu.program import Binding, CpuProgram
 
 if TYPE_CHECKING:
+    from netlang.runtime.model import Model
     from netlang.runtime.neighbours import Neighbour
     from netlang.runtime.sources import DataLike
     from netlang.runtime.stream import Stream, Streaming
     from netlang.runtime.through_time import ThroughTime
+    from netlang.runtime.vocabulary import Vocabulary
 
 Array = npt.NDArray[Any]
 
@@ -64,29 +58,33 @@ class Net:
     """
 
     def __init__(
-        self, model: Model, *, dtype: npt.DTypeLike = np.float32, seed: int | None = None, threads: int | None = None
+        self,
+        model: Model | Blueprint,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        seed: int | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.model = model
+        self._blueprint = model if isinstance(model, Blueprint) else Blueprint.of(model)
         self.dtype = _checked_dtype(dtype)
         self.threads = thread_count(threads)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
             fail("bad-setting", f"a seed is a whole number, found {seed!r}", help="`seed=0`")
-        recipe = model.recipe
-        self.seed = int(seed) if seed is not None else recipe.seed if recipe is not None else 0
+        outline = self._blueprint.outline
+        self.seed = int(seed) if seed is not None else outline.seed
         self.normalization = Normalization({})
         self.vocabulary: Vocabulary | None = None  # of a net that reads texts, from the first that it was trained on
         self.steps_done = 0  # updates so far
         self.epochs_done = 0  # whole epochs so far
         self.total_steps = ENDLESS  # of the run, for schedules that look ahead
-        self.total_epochs = recipe.epochs if recipe is not None else 1
+        self.total_epochs = outline.epochs
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
-        values = self._initial_values(model.initial_graph.initial)
         # parameters and states by name, those of the optimizer included; programs know where the arrays are
-        self.values: Mapping[str, Array] = MappingProxyType(values)
+        self.values = Drawn(outline.shapes, partial(self._first_values, seed=self.seed))
         self.carried: dict[str, Array] = {}  # the states of each example, [batch, ...], once a run has begun
-        self.params = Values(values, [p.name for p in model.inference.params])
-        self.state = Values(ChainMap(self.carried, values), [n for n in values if n not in self.params])
+        self.params = Values(self.values, outline.params)
+        self.state = Values(_Joined(self.carried, self.values), [n for n in outline.shapes if n not in self.params])
         self._clock = {name: np.zeros((), self.dtype) for name in CLOCK}
         self._compiled: dict[object, Compiled] = {}
         self._streaming: dict[str | None, Streaming] = {}
@@ -94,9 +92,9 @@ class Net:
 
     def __copy__(self) -> Net:
         """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
-        other = Net(self.model, dtype=self.dtype, seed=self.seed, threads=self.threads)
-        for name, value in self.values.items():
-            other.values[name][...] = value
+        other = Net(self._blueprint, dtype=self.dtype, seed=self.seed, threads=self.threads)
+        for name, value in self.values.known.items():
+            other.values.put(name, value.copy())
         other.carried.update({name: value.copy() for name, value in self.carried.items()})
         for name in (
             "normalization",
@@ -120,8 +118,13 @@ class Net:
     # --- what it is ---
 
     @property
+    def model(self) -> Model:
+        """The text with its arguments, and the graphs that are computed from it."""
+        return self._blueprint.model
+
+    @property
     def name(self) -> str:
-        return self.model.name
+        return self._blueprint.outline.name
 
     @property
     def graph(self) -> Graph:
@@ -130,14 +133,17 @@ class Net:
 
     @property
     def inputs(self) -> tuple[Input, ...]:
-        return self.graph.inputs("input")
+        return self._inputs("input")
 
     @property
     def targets(self) -> tuple[Input, ...]:
-        return self.graph.inputs("target")
+        return self._inputs("target")
+
+    def _inputs(self, role: str) -> tuple[Input, ...]:
+        return tuple(node for node in self._blueprint.outline.inputs if node.role == role)
 
     def __repr__(self) -> str:
-        count = sum(a.size for a in self.params.values())
+        count = sum(prod(self.values.shapes[name]) for name in self.params)
         return f"<Net {self.name}: {count:,} parameters, {self.dtype}>"
 
     def begin(self) -> None:
@@ -145,8 +151,8 @@ class Net:
         self.reset()
         self.steps_done = self.epochs_done = 0
         self.history, self.best = History(), None
-        for name, value in self._initial_values([n for n in self.values if ".optimizer." in n]).items():
-            self.values[name][...] = value
+        for name, value in self._first_values([n for n in self.values.known if is_of_optimizer(n)], self.seed).items():
+            self.values.put(name, value)
 
     def reset(self) -> None:
         """Set the states that each example of a batch has of its own back to their first values.
@@ -219,20 +225,15 @@ class Net:
         `wrt` names parameters or inputs; by default all parameters. Penalties of the `train` section are not part of
         this loss. A net without losses is differentiated by its one scalar output. Nothing is updated.
         """
-        names = tuple(wrt) if wrt is not None else tuple(p.name for p in self.graph.params)
-        key = ("gradients", names)
-        if key not in self._compiled:
-            graph = self.model.gradient_graph(names)
-            self._compiled[key] = self._compile(graph, {**graph.objectives, **graph.gradients})
-        compiled = self._compiled[key]
-        graph = compiled.graph
+        names = tuple(wrt) if wrt is not None else self._blueprint.outline.params
+        compiled = self.compiled((GRADIENTS, names))
         fit, arrays = self._fitting(compiled, inputs)
         values = self._run(compiled, fit, arrays)
-        adjoints = {n: graph[graph.gradients[n]] for n in names}
-        grads = {n: values[a.name] for n, a in adjoints.items()}
+        roots, batched = compiled.roots, compiled.interface.batched
+        grads = {n: values[roots[n]] for n in names}
         grads |= {n: m.adjoint(grads[n]) for n, m in self.normalization.moments.items() if n in grads}
-        grads = {n: g[0] if fit.single and is_batched(adjoints[n]) else g for n, g in grads.items()}
-        return float(values[graph.objectives[OBJECTIVE]]), grads
+        grads = {n: g[0] if fit.single and roots[n] in batched else g for n, g in grads.items()}
+        return float(values[roots[LOSS]]), grads
 
     def gradients_through_time(self, **inputs: npt.ArrayLike) -> ThroughTime:
         """How large the gradient is at each step of each recurrence, on a batch: see `ThroughTime`.
@@ -270,6 +271,8 @@ class Net:
 
     def fit(self, data: DataLike | None = None, **options: Any) -> History:
         """Train as the `train` section says; see `netlang.runtime.training.fit` for the options."""
+        from netlang.runtime.training import fit
+
         return fit(self, data, **options)
 
     def evaluate(self, data: DataLike, *, batch: int | None = None) -> dict[str, float]:
@@ -277,6 +280,8 @@ class Net:
 
         Those with a number for each example are averaged; those of the whole batch are of the whole data set.
         """
+        from netlang.runtime.training import evaluate
+
         return evaluate(self, data, batch=batch)
 
     def neighbours(self, question: str, *, count: int = 10, table: str | None = None) -> list[Neighbour]:
@@ -358,11 +363,10 @@ class Net:
             self._streaming[over] = compile_stream(self, over)
         return self._streaming[over]
 
-    def compiled(self, use: str) -> Compiled:
+    def compiled(self, use: Use) -> Compiled:
         """What computes a use, compiled when it is first asked for."""
         if use not in self._compiled:
-            graph, roots = self.model.computed(use)
-            self._compiled[use] = self._compile(graph, roots, graph.updates)
+            self._compiled[use] = self._blueprint.compiled(use, self.dtype, self.threads)
         return self._compiled[use]
 
     @cached_property
@@ -370,10 +374,6 @@ class Net:
         """The forward pass, where it reads all inputs, so that they can be given to it in the order of the text."""
         forward = self.compiled("forward")
         return forward if forward.read == tuple(node.name for node in self.inputs) else None
-
-    def _compile(self, graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str] | None = None) -> Compiled:
-        program = schedule(graph, roots.values(), updates or {}, remembered(self.dtype))
-        return Compiled(graph, roots, build(program, self.dtype, threads=self.threads))
 
     def _fitting(self, compiled: Compiled, inputs: Mapping[str, npt.ArrayLike]) -> tuple[Fit, Sequence[Array]]:
         """How the inputs are run, and the arrays that the program reads; raises where they do not fit."""
@@ -386,13 +386,13 @@ class Net:
             self.name,
             compiled.declared,
             read,
-            compiled.program.program.sizes,
+            compiled.sizes,
             inputs,
-            partial(check, compiled.graph.requirements),
+            partial(check, compiled.interface.requirements),
         )
         self._carry(compiled, sizes[BATCH])
-        nodes = compiled.graph.nodes
-        outputs = tuple((n, node, single and is_batched(nodes[node])) for n, node in compiled.roots.items())
+        batched = compiled.interface.batched
+        outputs = tuple((n, node, single and node in batched) for n, node in compiled.roots.items())
         is_direct = compiled.is_pure and not single
         only = outputs[0][1] if len(outputs) == 1 and not outputs[0][2] else None
         fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single, is_direct, outputs, only)
@@ -436,13 +436,13 @@ class Net:
 
     def _binding(self, compiled: Compiled, sizes: Mapping[str, int]) -> Binding:
         """Runs of a use at these sizes, on the net's arrays and those that it reads of the user's."""
-        key = tuple([sizes[name] for name in compiled.program.program.sizes])
+        key = tuple([sizes[name] for name in compiled.sizes])
         binding = compiled.bindings.get(key)
         if binding is None:
             if len(compiled.bindings) >= MOST_CALLS:
                 compiled.bindings.clear()
             binding = compiled.program.binding(sizes, compiled.read)
-            binding.hold(self.bound({}, compiled.graph))
+            binding.hold(self.bound({}, compiled.vocabulary))
             compiled.bindings[key] = binding
         return binding
 
@@ -452,44 +452,63 @@ class Net:
         if compiled.reads_clock:
             self._set_clock()
         keys = {name: derive_key(self.seed, self.steps_done, stream) for name, stream in compiled.keys}
-        return binding.run(arrays, keys, self.bound({}, compiled.graph) if compiled.moves else None)
+        return binding.run(arrays, keys, self.bound({}, compiled.vocabulary) if compiled.moves else None)
 
-    def bound(self, arrays: Mapping[str, Array], graph: Graph) -> dict[str, Array]:
-        """The arrays with what else the graph reads: parameters, states, the clock of the training loop, and tables of
-        the vocabulary."""
+    def bound(self, arrays: Mapping[str, Array], vocabulary: Sequence[Input]) -> Mapping[str, Array]:
+        """The arrays with what else a graph reads: parameters, states, the clock of the training loop, and these tables
+        of the vocabulary."""
         self._set_clock()
-        return {**self.values, **self.carried, **self._clock, **self.tables(graph), **arrays}
+        return _Joined(arrays, self.tables(vocabulary), self._clock, self.carried, self.values)
 
     def _set_clock(self) -> None:
         for name, counter in CLOCK.items():
             self._clock[name][...] = getattr(self, counter)
 
-    def tables(self, graph: Graph) -> dict[str, Array]:
-        """The tables of the vocabulary that a graph reads, made once for each vocabulary."""
+    def tables(self, wanted: Sequence[Input]) -> dict[str, Array]:
+        """Tables of the vocabulary, made once for each vocabulary."""
         vocabulary, tables = self._known_tables
         if vocabulary is not self.vocabulary:
             tables = {}
             self._known_tables = self.vocabulary, tables
-        wanted = graph.inputs("vocabulary")
         if missing := [node for node in wanted if node.name not in tables]:
+            from netlang.runtime.symbols import symbol_tables
+
             tables |= symbol_tables(missing, self.vocabulary, self.dtype)
         return {node.name: tables[node.name] for node in wanted}
 
-    def _initial_values(self, names: Iterable[str]) -> dict[str, Array]:
-        """First values of the named parameters and states, from the seed."""
-        graph = self.model.initial_graph
-        nodes = {name: graph.initial[name] for name in names}
+    def _first_values(self, names: Sequence[str], seed: int) -> dict[str, Array]:
         try:
-            drawn = evaluate_reference(graph, {}, {BATCH: 1}, seed=self.seed, only=nodes.values(), direct=False)
-            return {name: np.array(drawn[node], self.dtype, order="C", copy=True) for name, node in nodes.items()}
+            return self._blueprint.first_values(names, seed, self.dtype)
         except MemoryError:
-            count = sum(product(param.shape).constant for param in graph.params)
+            count = sum(prod(self.values.shapes[name]) for name in self.params)
             fail(
                 "out-of-memory",
                 f"there is not enough memory for the {count:,} parameters of `{self.name}`",
                 self.model.net.name.span,
                 help="make the network smaller",
             )
+
+
+class _Joined(Mapping[str, Array]):
+    """Several mappings as one; of a name that several have, the first one's counts."""
+
+    def __init__(self, *parts: Mapping[str, Array]) -> None:
+        self._parts = parts
+
+    def __getitem__(self, name: str) -> Array:
+        for part in self._parts:
+            if name in part:
+                return part[name]
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in part for part in self._parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for part in self._parts for name in part))
+
+    def __len__(self) -> int:
+        return len(set().union(*self._parts))
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:

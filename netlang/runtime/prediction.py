@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from netlang.graph.nodes import is_batched
 from netlang.runtime.sources import DataLike
 from netlang.runtime.sources.table import Columns
 from netlang.runtime.training import read
@@ -31,5 +30,5 @@ def predict(
         for start in range(0, bound.examples, batch)
     ]
     forward = net.compiled("forward")
-    rows = {name: is_batched(forward.graph[node]) for name, node in forward.roots.items()}
+    rows = {name: node in forward.interface.batched for name, node in forward.roots.items()}
     return {name: np.concatenate([p[name] for p in parts]) if rows[name] else parts[-1][name] for name in parts[0]}

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
@@ -16,6 +17,7 @@ from netlang.runtime.artifact import read_artifact, write_artifact
 from netlang.runtime.model import Model
 from netlang.runtime.preprocess import Normalization
 from netlang.runtime.tensors import pack_tensors, unpack_tensors
+from netlang.runtime.values import is_of_optimizer
 from netlang.runtime.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ BEST = "best.safetensors"
 def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> None:
     """Write an artifact. With `training` it is a checkpoint: the optimizer's states and the course of the run too."""
     module = net.model.module
-    kept = net.values if training else {n: net.values[n] for n in net.values if ".optimizer." not in n}
+    kept = net.values if training else {n: net.values[n] for n in net.values if not is_of_optimizer(n)}
     document: dict[str, Any] = {
         "net": net.name,
         "file": os.path.basename(module.name),
@@ -61,8 +63,8 @@ def save(net: Net, path: str | os.PathLike[str], *, training: bool = False) -> N
 
 def load(path: str | os.PathLike[str], *, dtype: npt.DTypeLike | None = None, threads: int | None = None) -> Net:
     """The net of an artifact, with the values it was saved with."""
+    from netlang.runtime.history import History, Snapshot
     from netlang.runtime.net import Net
-    from netlang.runtime.training import History, Snapshot
 
     name = os.fspath(path)
     members = read_artifact(name)
@@ -131,14 +133,14 @@ def _read_member(wanted: str, path: str, members: Mapping[str, bytes]) -> bytes:
 
 def _restore(net: Net, path: str, data: bytes) -> None:
     values = unpack_tensors(data, f"{path}!{VALUES}")
-    needed = [*net.params, *(n for n in net.state if ".optimizer." not in n)]
+    needed = [*net.params, *(n for n in net.state if not is_of_optimizer(n))]
     for name in needed:
         if name not in values:
             _corrupt(path, VALUES, f"it has no `{name}`")
     for name, value in values.items():
-        if name not in net.values or net.values[name].shape != value.shape:
+        if net.values.shapes.get(name) != value.shape:
             _corrupt(path, VALUES, f"`{name}` is not a tensor of `{net.name}`, or has another shape")
-        net.values[name][...] = value.astype(net.dtype, copy=False)
+        net.values.put(name, np.array(value, net.dtype, order="C"))
 
 
 def _corrupt(path: str, member: str, why: str) -> NoReturn:

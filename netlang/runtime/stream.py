@@ -19,7 +19,7 @@ from netlang.passes.rows import NOW, without
 from netlang.passes.stream import Streamed
 from netlang.runtime.arguments import Argument, Known, checked
 from netlang.runtime.choices import remembered
-from netlang.runtime.compiled import Compiled
+from netlang.runtime.compiled import Compiled, Interface
 from netlang.runtime.inputs import arguments
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import CpuProgram, build
@@ -50,13 +50,13 @@ class Streaming:
 
     @property
     def wanted(self) -> set[str]:
-        programs = (self.prologue.program.program, self.step.program)
+        programs = (self.prologue.program.outline, self.step.outline)
         return {b.name for p in programs for b in p.of_kind("input")} & self.given.keys()
 
     @property
     def sizes(self) -> list[str]:
         """The run-time sizes that are known from the beginning."""
-        programs = (self.prologue.program.program, self.step.program)
+        programs = (self.prologue.program.outline, self.step.outline)
         return sorted({s for p in programs for s in p.sizes} - {self.parts.size, BATCH})
 
 
@@ -76,13 +76,13 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
     choices = remembered(net.dtype)
     before = build(schedule(prologue, prologue.outputs.values(), choices=choices), net.dtype, threads=net.threads)
     program = build(schedule(step, step.outputs.values(), step.updates, choices), net.dtype, threads=net.threads)
-    read = {b.name for p in (before, program) for b in p.program.of_kind("input")}
+    read = {b.name for p in (before, program) for b in p.outline.of_kind("input")}
     whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
     length = size(parts.size)
     axes = {n.name: n.shape.index(length) for n in whole if length in n.shape}
     return Streaming(
         parts,
-        Compiled(prologue, prologue.outputs, before),
+        Compiled(Interface.of(prologue, prologue.outputs), before),
         program,
         arguments((n for n in whole if n.per_example and length not in n.shape), net.dtype),
         arguments((replace(n, shape=without(n.shape, axes[n.name])) for n in whole if n.name in axes), net.dtype),
@@ -130,7 +130,7 @@ class Stream:
         self.batch, self.length = sizes[BATCH], 0
         self.limit = min((limit.room.evaluate(sizes) // limit.each for limit in parts.limits), default=None)
         self._over = size(parts.size)
-        self._grows = parts.size in streaming.step.program.sizes
+        self._grows = parts.size in streaming.step.outline.sizes
         room = int(capacity or ROOM)
         self._sizes = {**sizes, parts.size: room if self.limit is None else max(1, min(room, self.limit))}
         self._names = tuple(name for name in streaming.rows if name in parts.rows)
@@ -279,9 +279,9 @@ class Stream:
     def _allocated(self, sizes: Mapping[str, int]) -> dict[str, Array]:
         """Arrays for these sizes; rows that are kept stay where they are."""
         step, values = self._streaming.parts.step, self.net.values
-        arrays = {**self._arrays, **self.net.tables(step), **self._fixed}
+        arrays = {**self._arrays, **self.net.tables(step.inputs("vocabulary")), **self._fixed}
         try:
-            for buffer in self._streaming.step.program.of_kind("input", "param", "state", "output"):
+            for buffer in self._streaming.step.outline.of_kind("input", "param", "state", "output"):
                 name = buffer.name
                 if name in self._names:
                     continue

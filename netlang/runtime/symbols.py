@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
 from netlang.graph.nodes import Input
-from netlang.runtime.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from netlang.runtime.vocabulary import Vocabulary
 
 __all__ = ["huffman", "symbol_tables"]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from netlang.diagnostics import fail
 from netlang.graph.nodes import BATCH, Input
 from netlang.runtime.data import Dataset, Shape
+from netlang.runtime.history import Epoch, History, Snapshot
 from netlang.runtime.inputs import sizes_of
 from netlang.runtime.measuring import measure
 from netlang.runtime.preprocess import Minibatches, Normalization, Split
@@ -28,45 +29,6 @@ if TYPE_CHECKING:
     from netlang.runtime.net import Net
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to. `objective` is the mean over its steps; `validation` has losses and metrics by name."""
-
-    number: int
-    objective: float
-    validation: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class History:
-    """The epochs of a run; `best` is the number of the one whose parameters the net has."""
-
-    epochs: tuple[Epoch, ...] = ()
-    best: int | None = None
-
-    def __getitem__(self, name: str) -> list[float]:
-        """A curve by name: `objective`, or a loss or metric of the validation data."""
-        if name == "objective":
-            return [e.objective for e in self.epochs]
-        return [e.validation[name] for e in self.epochs]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "best": self.best,
-            "epochs": [
-                {"number": e.number, "objective": e.objective, "validation": dict(e.validation)} for e in self.epochs
-            ],
-        }
-
-    @staticmethod
-    def from_json(document: Mapping[str, Any]) -> History:
-        epochs = tuple(
-            Epoch(int(e["number"]), float(e["objective"]), {str(k): float(v) for k, v in e["validation"].items()})
-            for e in document["epochs"]
-        )
-        return History(epochs, document["best"])
 
 
 @dataclass(frozen=True)
@@ -236,7 +198,7 @@ class _Run:
         self.training = net.normalization.apply(training)
         self.examples = training.examples
         self.held = held
-        carried = net.model.step_graph.carried
+        carried = net.compiled("step").carried
         self.minibatches = Minibatches(plan.batch, net.seed, plan.shuffle, bool(carried) and training.ordered)
         if carried and plan.shuffle and not training.ordered:
             fail(
@@ -283,7 +245,7 @@ class _Run:
         step = net.compiled("step")
         net.reset()
         total, seen = 0.0, 0
-        sizes = sizes_of(step.graph, self.training)
+        sizes = sizes_of(step.interface.inputs, self.training)
         losses = tuple(step.roots.values())
         with _bar(self.plan.progress, self.minibatches.count(self.examples), net.epochs_done, self.plan.epochs) as bar:
             for arrays in self.minibatches.over(self.training, net.epochs_done):
@@ -316,7 +278,7 @@ class _Run:
             if net.steps_done == failed:
                 culprit = self.culprit(arrays)
                 break
-            net.run_checked(step, arrays, sizes_of(step.graph, arrays))
+            net.run_checked(step, arrays, sizes_of(step.interface.inputs, arrays))
         self.good.restore(net)
         kept = f"the net has the values of the end of epoch {net.epochs_done}"
         fail(
@@ -330,13 +292,13 @@ class _Run:
     def culprit(self, arrays: Mapping[str, Array]) -> str:
         net = self.net
         graph = net.model.step_graph
-        bound = net.bound(arrays, graph)
+        bound = net.bound(arrays, graph.inputs("vocabulary"))
         given = {n.name: bound[n.name] for n in graph if n.name in bound}
         with np.errstate(all="ignore"):
             values = evaluate_reference(
                 graph,
                 given,
-                sizes_of(graph, arrays),
+                sizes_of((n for n in graph if isinstance(n, Input)), arrays),
                 seed=net.seed,
                 step=net.steps_done,
                 dtype=net.dtype,
@@ -346,28 +308,6 @@ class _Run:
             if node.name in values and not np.isfinite(values[node.name]).all():
                 return f"the first tensor that is not finite is `{node.name}`"
         return ""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The values and counters of a net at the end of an epoch."""
-
-    values: Mapping[str, Array]
-    steps: int
-    epochs: int
-    watched: float = float("inf")
-
-    @staticmethod
-    def of(net: Net) -> Snapshot:
-        return Snapshot({n: a.copy() for n, a in net.values.items()}, net.steps_done, net.epochs_done)
-
-    def restore_values(self, net: Net) -> None:
-        for name, value in self.values.items():
-            net.values[name][...] = value
-
-    def restore(self, net: Net) -> None:
-        self.restore_values(net)
-        net.steps_done, net.epochs_done = self.steps, self.epochs
 
 
 def _bar(shown: bool, steps: int, epoch: int, epochs: int) -> Any:

@@ -1,8 +1,10 @@
-"""The values of a net as a user sees them: parameters or states by name."""
+"""The values of a net: parameters and states by name, drawn when they are first asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,66 @@ from netlang.diagnostics import fail, listing, nearest
 Array = npt.NDArray[Any]
 
 
+class Drawn(Mapping[str, Array]):
+    """Parameters and states of these shapes, by name: those of the optimizer, and the others, at the first question.
+
+    `draw` gives the first values of those named. The arrays stay the same from then on.
+    """
+
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], draw: Callable[[Sequence[str]], Mapping[str, Array]]
+    ) -> None:
+        self.shapes, self._draw = shapes, draw
+        self._arrays: dict[str, Array] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, name: str) -> Array:
+        found = self._arrays.get(name)
+        return self._drawn(name) if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes
+
+    @property
+    def known(self) -> Mapping[str, Array]:
+        """Those that have been drawn or put."""
+        return MappingProxyType(self._arrays)
+
+    def put(self, name: str, array: Array) -> None:
+        """Give one that has its shape and dtype its value: the array becomes its own, if nothing was drawn."""
+        with self._lock:
+            if name in self._arrays:
+                self._arrays[name][...] = array
+            else:
+                self._arrays[name] = array
+
+    def _drawn(self, name: str) -> Array:
+        with self._lock:
+            if name not in self._arrays:
+                self._arrays |= self._draw([n for n in self._alike(name) if n not in self._arrays])
+            return self._arrays[name]
+
+    def _alike(self, name: str) -> list[str]:
+        if name not in self.shapes:
+            raise KeyError(name)
+        return [n for n in self.shapes if is_of_optimizer(n) == is_of_optimizer(name)]
+
+
+def is_of_optimizer(name: str) -> bool:
+    """Whether a state belongs to an optimizer, so that only training reads it."""
+    return ".optimizer." in name
+
+
 class Values(MutableMapping[str, Array]):
     """Parameters or states by name; the arrays are those of the net, so changing one in place changes the net."""
 
-    def __init__(self, values: MutableMapping[str, Array], names: Sequence[str]) -> None:
+    def __init__(self, values: Mapping[str, Array], names: Sequence[str]) -> None:
         self._values, self._names = values, dict.fromkeys(names)
 
     def __getitem__(self, name: str) -> Array:

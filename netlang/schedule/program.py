@@ -360,6 +360,25 @@ def alone(program: Program, kernel: Kernel) -> Program:
     return replace(program, buffers=MappingProxyType(buffers), kernels=(kernel,), outputs=MappingProxyType({}))
 
 
+def outlined(program: Program) -> Program:
+    """What a program is to those who run its code: buffers, outputs, and of each kernel how much work it is."""
+
+    def bare(kernel: Kernel) -> Kernel:
+        return replace(
+            kernel,
+            ranges=(),
+            extents={},
+            body=(),
+            sources=(),
+            contraction=None,
+            same_place=frozenset(),
+            problems=(),
+        )
+
+    kernels = tuple(map(bare, program.kernels))
+    return replace(program, buffers=dict(program.buffers), tensors={}, kernels=kernels, outputs=dict(program.outputs))
+
+
 # --- traversal -----------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import netlang
 from netlang.graph.graph import Graph
 from netlang.graph.recurrence import Loop
 from netlang.runtime.gradcheck import gradcheck
-from netlang.schedule import schedule
+from netlang.schedule.schedule import schedule
 from netlang.targets.reference import evaluate
 
 

@@ -124,7 +124,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def unbound(program: CpuProgram) -> CpuProgram:
-    return CpuProgram(program.program, program.dtype, program.source, program.module)
+    return CpuProgram(program.outline, program.dtype, program.module, lambda: program.program)
 
 
 @pytest.fixture(scope="module", params=["float32", "float64"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import netlang
+from netlang.runtime.history import Epoch
 from netlang.runtime.net import Net
 from netlang.runtime.preprocess import Minibatches
-from netlang.runtime.training import Epoch
 
 TEXT = """
 net Small(hidden=8):

@@ -14,8 +14,10 @@ from netlang.graph.expression import IsZero
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, size
 from netlang.graph.nodes import Extern, Node, Random, State, View
-from netlang.schedule import plan, program_text, schedule
+from netlang.schedule.memory import plan
 from netlang.schedule.program import Loop, Program, Statement, Store, statements
+from netlang.schedule.schedule import schedule
+from netlang.schedule.text import program_text
 from tests.passes.graphs import NOWHERE, equation, given, graph, padded, param, total
 
 B = size("batch")

@@ -13,7 +13,9 @@ from netlang.graph.nodes import Equation
 from netlang.graph.recurrence import Loop
 from netlang.passes.cost import is_contraction
 from netlang.runtime.model import Model
-from netlang.schedule import plan, program_text, schedule
+from netlang.schedule.memory import plan
+from netlang.schedule.schedule import schedule
+from netlang.schedule.text import program_text
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
 

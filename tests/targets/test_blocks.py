@@ -12,7 +12,7 @@ from netlang.graph.constructors import add, at_least_zero, const, mul, read, sel
 from netlang.graph.expression import Apply
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index, size
-from netlang.schedule import schedule
+from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
 from tests.passes.graphs import equation, given, graph, padded, param, total, values

@@ -7,7 +7,7 @@ import ast
 import pytest
 
 import netlang
-from netlang.schedule import schedule
+from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.generate import generate
 
 TEXT = """

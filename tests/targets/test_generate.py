@@ -33,7 +33,7 @@ from netlang.graph.integer import Int, fetch, index, integer, size
 from netlang.graph.nodes import Equation, Node, Random, State, View
 from netlang.graph.verify import verify
 from netlang.random import derive_key
-from netlang.schedule import schedule
+from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.generate import generate
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate

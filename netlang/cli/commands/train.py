@@ -12,8 +12,8 @@ from netlang.cli.report import report
 from netlang.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
+    from netlang.runtime.history import Epoch
     from netlang.runtime.net import Net
-    from netlang.runtime.training import Epoch
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Object code kept on disk by the hash of all that determines it, so that a second run compiles nothing.
+"""Object code and what belongs to it, kept on disk by the hash of what determines it: a second run compiles nothing.
 
 Entries are immutable files named by their key, written whole (temporary file, fsync, rename), so any number of
 processes may share a directory. Each carries its length and SHA-256: a damaged entry is discarded and compiled again.
@@ -45,7 +45,7 @@ class ObjectCache:
     limit: int = LIMIT
 
     def load(self, key: str) -> bytes | None:
-        """The object code of `key`, or None where there is none (or none that is whole)."""
+        """What is kept under `key`, or None where there is none (or none that is whole)."""
         place = self._place(key)
         try:
             if not self._trusted():
@@ -62,7 +62,7 @@ class ObjectCache:
         return payload
 
     def store(self, key: str, payload: bytes) -> bool:
-        """Keep object code; False (after one warning in a process) where the directory cannot be used."""
+        """Keep something; False (after one warning in a process) where the directory cannot be used."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._trusted():

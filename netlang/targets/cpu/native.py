@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
@@ -60,11 +60,32 @@ def compile_module(
     """
     unit = Unit(source, tuple(entries), np.dtype(dtype), optimize.machine(cpu))
     store = cache or ObjectCache(cache_folder())
+    objects = {unit.key: _object(unit, store)}
+    objects |= block_objects(objects[unit.key], unit.machine, store)
+    return NativeModule(unit.entries, unit.machine, objects, lambda: unit)
+
+
+def find_module(
+    keys: Sequence[str],
+    entries: Sequence[str],
+    unit: Callable[[], Unit],
+    *,
+    cpu: str = "native",
+    cache: ObjectCache | None = None,
+) -> NativeModule | None:
+    """The module whose objects are kept under these keys, where all of them are."""
+    store = cache or ObjectCache(cache_folder())
+    objects = {kept: store.load(kept) for kept in keys}
+    found = {kept: code for kept, code in objects.items() if code is not None}
+    return NativeModule(tuple(entries), optimize.machine(cpu), found, unit) if len(found) == len(objects) else None
+
+
+def _object(unit: Unit, store: ObjectCache) -> bytes:
     code = store.load(unit.key)
     if code is None:
         code = optimize.object_code(unit.optimized(), unit.machine)
         store.store(unit.key, code)
-    return NativeModule(unit, code, block_objects(code, unit.machine, store))
+    return code
 
 
 BLOCK = re.compile(r"nl_(?:pack|turn|dot|multiply_\d+)_\d_f\d\d")
@@ -75,9 +96,9 @@ def called_blocks(code: str | bytes) -> list[str]:
     return sorted(set(BLOCK.findall(code if isinstance(code, str) else code.decode("latin-1"))))
 
 
-def block_objects(code: bytes, machine: Machine, store: ObjectCache) -> tuple[bytes, ...]:
-    """The objects of the functions on blocks that object code calls, compiled or found."""
-    out = []
+def block_objects(code: bytes, machine: Machine, store: ObjectCache) -> dict[str, bytes]:
+    """The objects of the functions on blocks that object code calls, compiled or found, by their keys."""
+    out: dict[str, bytes] = {}
     for symbol in called_blocks(code):
         kept = key((compiler(), machine.triple, machine.cpu, machine.features, symbol))
         found = store.load(kept)
@@ -86,8 +107,8 @@ def block_objects(code: bytes, machine: Machine, store: ObjectCache) -> tuple[by
 
             found = optimize.object_code(optimize.simplified(blocks.module(symbol, machine), symbol, machine), machine)
             store.store(kept, found)
-        out.append(found)
-    return tuple(out)
+        out[kept] = found
+    return out
 
 
 @dataclass(frozen=True)
@@ -119,31 +140,35 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class NativeModule:
-    """Object code and its entries, and the objects of the functions on blocks that it calls."""
+    """Entries, and the objects that make them, by the keys under which they are kept."""
 
-    unit: Unit
-    object_code: bytes
-    blocks: tuple[bytes, ...] = ()
+    entries: tuple[str, ...]
+    machine: Machine
+    objects: Mapping[str, bytes]
+    unit: Callable[[], Unit]  # what was compiled
 
     def entry(self, name: str) -> Entry:
         """The exported function `name`. The code stays loaded while the entry lives."""
-        if name not in self.unit.entries:
+        if name not in self.entries:
             raise InternalError("a native module", f"no entry `{name}`")
         return Entry(name, ENTRY(self._loaded.addresses[symbol(name)]), self._loaded)
 
+    @property
+    def object_code(self) -> bytes:
+        """The object that has the entries."""
+        return next(iter(self.objects.values()))
+
     def ir(self) -> str:
         """The optimized LLVM code as text. Compiles again."""
-        return str(self.unit.optimized())
+        return str(self.unit().optimized())
 
     def assembly(self) -> str:
         """The machine code as text. Compiles again."""
-        return optimize.assembly(self.unit.optimized(), self.unit.machine)
+        return optimize.assembly(self.unit().optimized(), self.machine)
 
     @cached_property
     def _loaded(self) -> Loaded:
-        return optimize.load(
-            [self.object_code, *self.blocks], [symbol(e) for e in self.unit.entries], self.unit.machine
-        )
+        return optimize.load([*self.objects.values()], [symbol(e) for e in self.entries], self.machine)
 
 
 @dataclass(frozen=True, eq=False)

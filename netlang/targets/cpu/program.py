@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from netlang.diagnostics import InternalError
 from netlang.graph.integer import ZERO, Int
 from netlang.schedule.memory import ALIGNMENT, plan
 from netlang.schedule.program import Program
+from netlang.targets.cpu import optimize
 from netlang.targets.cpu.address import address
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, address_slots, generate, number_slots
-from netlang.targets.cpu.native import NativeModule, compile_module
+from netlang.targets.cpu.native import NativeModule, Unit, compile_module, find_module
 from netlang.targets.cpu.sharing import APART, MOST, OWN, PARTS, SHARED
 from netlang.targets.cpu.team import team
 
@@ -38,9 +39,20 @@ def build(
     threads: int = 1,
 ) -> CpuProgram:
     """Generate and compile a program, or find it compiled. `dtype`, float32 or float64, is that of its reals."""
-    source = generate(program)
-    module = compile_module(source, [ENTRY], dtype=dtype, cpu=cpu, cache=cache)
-    return CpuProgram(program, np.dtype(dtype), source, module, threads)
+    module = compile_module(generate(program), [ENTRY], dtype=dtype, cpu=cpu, cache=cache)
+    return CpuProgram(program, np.dtype(dtype), module, lambda: program, threads)
+
+
+def found(
+    outline: Program, dtype: npt.DTypeLike, keys: Sequence[str], program: Callable[[], Program], *, threads: int = 1
+) -> CpuProgram | None:
+    """A program that was built before, from its outline and the keys of its objects; None where these are gone.
+
+    `program` makes the whole program, for those who want to see it.
+    """
+    made = np.dtype(dtype)
+    module = find_module(keys, [ENTRY], lambda: Unit(generate(program()), (ENTRY,), made, optimize.machine()))
+    return None if module is None else CpuProgram(outline, made, module, program, threads)
 
 
 class CpuProgram:
@@ -48,20 +60,38 @@ class CpuProgram:
 
     Reals are arrays of `dtype`, ints of int64; all are C-contiguous and of the shape that the program says. One run at
     a time: others wait. All runs have their temporaries in one arena, as large as the largest so far needs.
+
+    The `outline` (see `netlang.schedule.program.outlined`) is all that runs need; the whole program is made when it is
+    asked for.
     """
 
     def __init__(
-        self, program: Program, dtype: np.dtype[Any], source: str, module: NativeModule, threads: int = 1
+        self,
+        outline: Program,
+        dtype: np.dtype[Any],
+        module: NativeModule,
+        program: Callable[[], Program],
+        threads: int = 1,
     ) -> None:
-        self.program, self.dtype, self.source, self.module = program, dtype, source, module
+        self.outline, self.dtype, self.module, self._whole = outline, dtype, module, program
         self.threads = min(threads, MOST)
-        self.slots = {name: k for k, name in enumerate(address_slots(program))}
-        self.numbers = {name: k for k, name in enumerate(number_slots(program))}
+        self.slots = {name: k for k, name in enumerate(address_slots(outline))}
+        self.numbers = {name: k for k, name in enumerate(number_slots(outline))}
         self.entry = module.entry(ENTRY)
         self.lock = threading.Lock()
         self.start = 0  # the address from which the arena is used
         self._arena = np.empty(0, np.uint8)
         self._bindings: dict[tuple[tuple[str, ...], tuple[int, ...]], Binding] = {}
+
+    @cached_property
+    def program(self) -> Program:
+        """The whole program."""
+        return self._whole()
+
+    @cached_property
+    def source(self) -> str:
+        """The text of its kernels."""
+        return generate(self.program)
 
     def run(
         self, arrays: Mapping[str, Array], sizes: Mapping[str, int], keys: Mapping[str, int] = _NO_KEYS
@@ -77,7 +107,7 @@ class CpuProgram:
 
     def binding(self, sizes: Mapping[str, int], given: tuple[str, ...] = ()) -> Binding:
         """Runs of these sizes, each of which gets the arrays that `given` names; the same for the same."""
-        key = given, tuple([sizes.get(name, 0) for name in self.program.sizes])
+        key = given, tuple([sizes.get(name, 0) for name in self.outline.sizes])
         found = self._bindings.get(key)
         if found is None:
             if len(self._bindings) >= MOST_BINDINGS:
@@ -87,7 +117,7 @@ class CpuProgram:
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
         """The bytes of the arena that holds all temporaries, for these run-time sizes."""
-        return plan(self.program, sizes, self.dtype.itemsize, self.parts(sizes)).bytes
+        return plan(self.outline, sizes, self.dtype.itemsize, self.parts(sizes)).bytes
 
     def parts(self, sizes: Mapping[str, int]) -> int:
         """How many threads a run of these sizes takes: no more than are worth it."""
@@ -95,7 +125,7 @@ class CpuProgram:
 
     @cached_property
     def _work(self) -> Int:
-        return sum((kernel.work for kernel in self.program.kernels), ZERO)
+        return sum((kernel.work for kernel in self.outline.kernels), ZERO)
 
     def reserve(self, count: int) -> int:
         """Make room for so many bytes in the arena; returns where it starts."""
@@ -122,7 +152,7 @@ class Binding:
     """
 
     def __init__(self, program: CpuProgram, sizes: Mapping[str, int], given: Sequence[str] = ()) -> None:
-        wanted, itemsize = program.program, program.dtype.itemsize
+        wanted, itemsize = program.outline, program.dtype.itemsize
         if missing := [name for name in wanted.sizes if name not in sizes]:
             raise InternalError("CpuProgram.run", f"no run-time size `{missing[0]}`")
         self._program, self._lock = program, program.lock

@@ -24,6 +24,7 @@ from netlang.targets.reference.grid import Grid
 Array = NDArray[Any]
 
 BLOCK = 1 << 22  # elements of an iteration space that are evaluated at once (32 MiB for each temporary in float64)
+CACHED = 1 << 14  # draws that are made at once: what they are made of stays in a cache
 
 
 def evaluate(
@@ -160,12 +161,15 @@ class _Evaluation:
 
         key = derive_key(self.seed, self.step, node.stream)
         shape = self.shape(node)
-        counters = np.arange(prod(shape), dtype=np.int64)
+        count = prod(shape)
         if node.distribution == "haar":
-            draws = normal(key, counters)
+            draws = normal(key, np.arange(count, dtype=np.int64))
             return orthonormal(draws.reshape(shape[0], -1)).reshape(shape).astype(self.dtype)
         draw = {"uniform": uniform, "normal": normal}[node.distribution]
-        return np.asarray(draw(key, counters)).reshape(shape).astype(self.dtype)
+        out = np.empty(count, self.dtype)
+        for start in range(0, count, CACHED):
+            out[start : start + CACHED] = draw(key, np.arange(start, min(start + CACHED, count), dtype=np.int64))
+        return out.reshape(shape)
 
     def shape(self, node: Node) -> tuple[int, ...]:
         return tuple(extent.evaluate(self.sizes) for extent in node.shape)

@@ -46,7 +46,7 @@ def build(
     packed = pack(interface.net, values)
     objects = [_kernels(interface, function, processor) for function in interface.functions]
     store = ObjectCache(cache_folder())
-    blocks = (each for code in objects for each in block_objects(code, processor.kernels, store))
+    blocks = (each for code in objects for each in block_objects(code, processor.kernels, store).values())
     objects += dict.fromkeys(blocks)  # one for all functions that call it
     objects.append(_object(wrapper(interface), processor.baseline, exported(interface)))
     manifest = json.dumps({**facts, **_facts(interface, processor, packed)}, sort_keys=True).encode()
