@@ -16,6 +16,7 @@ from netlang.schedule.nest import loop_nest, scalars_and_stores
 from netlang.schedule.order import Group
 from netlang.schedule.program import (
     LANES,
+    NARROW,
     Assign,
     Buffer,
     Dot,
@@ -87,6 +88,8 @@ class _Tiled:
         if tiled.panel:
             turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
             self.panels = nests.matrix(f"{name}.panels", tiled.pitch, turns)
+        if tiled.is_narrow:
+            self.narrow = nests.matrix(f"{name}.narrow", integer(NARROW), turns)
         if tiled.is_copied:
             self.left = nests.matrix(f"{name}.left", turns, round_up(self.strip, LANES))
         # whole squares of them, so that the last rows can be turned as the others
@@ -131,8 +134,8 @@ class _Tiled:
         inside = self._blocks() if tiled.is_gathered else self._loops(tiled.apart, self._blocks())
         pack = self._pack(ZERO, tiled.steps)
         if not tiled.is_hoisted(self.group):
-            return self._loops(tiled.packed, (pack, *inside))
-        self.nests.before += (pack,) if tiled.enough == TRUE else (Guard(tiled.enough, (pack,)),)
+            return self._loops(tiled.packed, (*pack, *inside))
+        self.nests.before += _guarded(tiled.enough, pack)
         return inside
 
     def _loops(self, ranges: Iterable[tuple[str, Int]], inner: Body) -> Body:
@@ -200,15 +203,21 @@ class _Tiled:
             multiplied = block(ZERO, (tiled.together,))
         else:
             multiplied = self._blocks_of(ZERO, rows, self.strip, block)
-        inside = (self._pack(first * step.right, steps), *self._loops(tiled.apart, multiplied))
+        inside = (*self._pack(first * step.right, steps), *self._loops(tiled.apart, multiplied))
         sums = self._conditional(self._loops([(chunk, count)], inside), (tiled.block,))
         rest = self._rows(above)
         return (*sums, *(rest if tiled.is_gathered else self._loops(tiled.around, rest)))
 
-    def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Pack:
-        tiled, lanes = self.tiled, self.tiled.lanes
-        moves = moved_into(tiled.panel, [(step.counts, step.right) for step in steps])
-        return Pack(self.panels, ZERO, tiled.panel, moved(tiled.right, distance), (lanes.extent,), lanes.step, moves)
+    def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Body:
+        tiled, lane = self.tiled, self.tiled.lanes.step
+
+        def pack(target: str, panel: int, first: Int, lanes: Int) -> Pack:
+            moves = moved_into(panel, [(step.counts, step.right) for step in steps])
+            return Pack(target, ZERO, panel, moved(tiled.right, distance + first * lane), (lanes,), lane, moves)
+
+        whole = tiled.lanes.extent - tiled.rest
+        body = (pack(self.panels, tiled.panel, ZERO, whole),)
+        return (*body, pack(self.narrow, NARROW, whole, tiled.rest)) if tiled.is_narrow else body
 
     def _summed(
         self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
@@ -218,7 +227,7 @@ class _Tiled:
 
     def _multiply(self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read) -> Body:
         """The products of a block of rows; its left factor may be copied before."""
-        tiled, lanes = self.tiled, self.tiled.lanes.extent
+        tiled, lanes = self.tiled, self.tiled.lanes.extent - self.tiled.rest
         row, copied = tiled.rows.step, tuple[Statement, ...]()
         if tiled.is_copied:
             panel = round_up(self.strip, LANES).constant
@@ -228,7 +237,10 @@ class _Tiled:
             left, row = Read(self.left, (ZERO, ZERO)), ONE
             steps = in_panels(panel, [step.counts for step in steps])
         steps = merged([replace(step, right=step.left) for step in steps])  # the panels go on with any step
-        return *copied, Multiply(self.sums, first, rows, left, row, self.panels, tiled.panel, lanes, steps, start)
+        whole = Multiply(self.sums, first, rows, left, row, self.panels, tiled.panel, lanes, steps, start)
+        if not tiled.is_narrow:
+            return *copied, whole
+        return *copied, whole, replace(whole, right=self.narrow, panel=NARROW, lanes=tiled.rest, to=lanes)
 
     def _dot(self) -> Dot:
         tiled, rows, lanes = self.tiled, self.tiled.rows, self.tiled.lanes

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from netlang.graph.expression import Read
 from netlang.graph.integer import Int, index
 from netlang.schedule.order import Group
-from netlang.schedule.program import Problem, Tensor
+from netlang.schedule.program import NARROW, Problem, Tensor
 from netlang.schedule.tiles import Axis, Tiling
 
 Names = Mapping[str, Int]
@@ -61,7 +61,8 @@ def _tiling_text(tiling: Tiling, names: Names) -> str:
 
     steps = ", ".join(_texts((*step.counts, step.left, step.right), names) for step in tiling.steps)
     copied = ", left copied" if tiling.is_copied else ""
-    return f"rows {axis(tiling.rows)}, lanes {axis(tiling.lanes)} by {tiling.panel}, steps ({steps}){copied}"
+    panel = f"{tiling.panel} and {NARROW}" if tiling.is_narrow else str(tiling.panel)
+    return f"rows {axis(tiling.rows)}, lanes {axis(tiling.lanes)} by {panel}, steps ({steps}){copied}"
 
 
 def _texts(values: Iterable[Int], names: Names) -> str:

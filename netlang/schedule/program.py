@@ -179,6 +179,7 @@ class Alone:
 
 LANES = 16  # of a vector, on most machines
 PANELS = (16, 32)  # lanes that a product works on together
+NARROW = 4  # lanes beyond the last full vector, of which a vector has several turns
 SUMS = 28  # vectors that a product keeps in registers
 
 
@@ -218,7 +219,8 @@ class Multiply:
     `target` is a scratch matrix, written from row `first` on; the least of `rows` is how many there are. `left` is the
     element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` are the panels
     of `panel` of the `lanes` each that `Pack` has made with the same steps. Where `start` is not 0, the sum is added to
-    the target.
+    the target. The lanes go into the target from lane `to` on. A panel of `NARROW` wants a last step of 1 of the left
+    factor.
     """
 
     target: str
@@ -231,6 +233,7 @@ class Multiply:
     lanes: Int
     steps: tuple[Step, ...]
     start: Int
+    to: Int = ZERO
 
 
 @dataclass(frozen=True)
@@ -419,7 +422,8 @@ def places(statement: Statement) -> tuple[Int, ...]:
             return (*numbers, statement.to, *statement.lanes, statement.lane, statement.first)
         if isinstance(statement, Dot):
             return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes, statement.first)
-        return (*numbers, statement.first, *statement.rows, statement.row, statement.lanes, statement.start)
+        lanes = (statement.lanes, statement.start, statement.to)
+        return (*numbers, statement.first, *statement.rows, statement.row, *lanes)
     if isinstance(statement, Share):
         return (statement.extent,)
     return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
@@ -504,6 +508,7 @@ def rewrite_statements(
                 lanes=ints(s.lanes),
                 steps=tuple(map(step, s.steps)),
                 start=ints(s.start),
+                to=ints(s.to),
             )
         if isinstance(s, Share):
             return Share(s.first, s.last, ints(s.extent), s.grain, tuple(map(one, s.body)))

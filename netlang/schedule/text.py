@@ -93,6 +93,7 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
         elif isinstance(s, Multiply):
             rows = f"rows {_end('min', s.rows)} by {s.row.key}"
             at = "" if s.first == ZERO else f" from {s.first.key}"
+            at += "" if s.to == ZERO else f", lane {s.to.key}"
             sign = f"{at} =" if s.start == ZERO else f"{at} (+)= [{s.start.key}]"
             yield f"{margin}{s.target}{sign} {expression_text(s.left)}, {rows} * {s.right}, {_steps(s.steps)}"
         elif isinstance(s, Dot):

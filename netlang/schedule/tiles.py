@@ -17,7 +17,7 @@ from netlang.graph.expression import TRUE, Any, Condition, Read
 from netlang.graph.integer import ONE, ZERO, Index, Int, Size, index, integer, is_nonnegative, product
 from netlang.graph.traversal import free_indices
 from netlang.schedule.order import Group, Ranges, contraction, interval, split_guard
-from netlang.schedule.program import LANES, PANELS, SUMS, Step, Tensor
+from netlang.schedule.program import LANES, NARROW, PANELS, SUMS, Step, Tensor
 
 TYPICAL = 64  # what a size that is known at run time only is taken to be
 DEEP = 4096  # more turns of the steps than this are taken in chunks
@@ -30,6 +30,7 @@ CACHED = 2**18  # elements of panels that stay in a cache
 NEAR, PAGE = 512, 512  # distances in elements: multiples of the one compete for places in a cache
 GATHERED = 64  # sums at most that are gathered and stored together
 UNSURE = 2.0  # how much better a tiling must be that takes rows or lanes of which there may be few
+RUN = 4  # cycles that a tile takes for a run of its innermost loop besides the turns
 PLAIN = 6  # products that plain loops do in a cycle
 
 
@@ -55,10 +56,10 @@ class Tiling:
 
     `outer` are the indices of the loops around it, of which `packed` are those that the right factor depends on.
     `conditions` are those without which the sum is zero; they depend on no index that is tiled. `panel` is how many
-    lanes go into a panel, 0 where the factors are read in place. Where it `is_gathered`, neighbours in memory are along
-    the loops `around`, and their sums are stored together. Where it `is_copied`, blocks of rows of the left factor are
-    copied side by side, as the lanes of the right one. It is good where `enough` holds, and takes about `cost`
-    cycles for a product.
+    lanes go into a panel, 0 where the factors are read in place. Where it `is_narrow`, the lanes beyond the last full
+    vector go into a narrow panel. Where it `is_gathered`, neighbours in memory are along the loops `around`, and
+    their sums are stored together. Where it `is_copied`, blocks of rows of the left factor are copied side by side, as
+    the lanes of the right one. It is good where `enough` holds, and takes about `cost` cycles for a product.
     """
 
     left: Read
@@ -70,6 +71,7 @@ class Tiling:
     steps: tuple[Step, ...]
     conditions: tuple[Condition, ...]
     panel: int = 0
+    is_narrow: bool = False
     is_gathered: bool = False
     is_copied: bool = False
     enough: Condition = TRUE
@@ -98,6 +100,11 @@ class Tiling:
     def pitch(self) -> Int:
         """The lanes of full panels, or of full vectors."""
         return round_up(self.lanes.extent, self.panel or LANES)
+
+    @property
+    def rest(self) -> Int:
+        """The lanes that go into a narrow panel, behind the others."""
+        return self.lanes.extent % LANES if self.is_narrow else ZERO
 
     @property
     def around(self) -> Ranges:
@@ -290,10 +297,20 @@ def _tilings(
                 for copied, by_right in ((False, False), (False, True), (True, True)):
                     by_panels = replace(found, panel=panel, is_copied=copied, steps=orders[by_right])
                     by_panels = replace(by_panels, is_gathered=_is_gathered(found, group))
-                    yield replace(by_panels, enough=_enough(by_panels, group), cost=_cost(by_panels, group))
+                    for is_narrow in (False, True) if _has_narrow_rest(by_panels) else (False,):
+                        each = replace(by_panels, is_narrow=is_narrow)
+                        yield replace(each, enough=_enough(each, group), cost=_cost(each, group))
             few = integer(FEW_HOISTED if found.is_hoisted(group) else FEW) - rows.extent
             if _is_in_place(found) and not (few.is_constant and few.constant < 0):
                 yield replace(found, enough=every([at_least_zero(few)]), cost=_cost_in_place(found))
+
+
+def _has_narrow_rest(t: Tiling) -> bool:
+    """Whether the lanes beyond the last full vector may go into a narrow panel."""
+    lanes = t.lanes.extent
+    if not lanes.is_constant or lanes.constant < LANES or t.is_copied or t.is_gathered or t.is_deep:
+        return False
+    return 0 < lanes.constant % LANES <= NARROW and t.steps[-1].left == ONE
 
 
 def _in_order(steps: Sequence[Step], by_right: bool) -> tuple[Step, ...]:
@@ -415,11 +432,7 @@ def _cost(t: Tiling, group: Group) -> float:
     turns = math.prod(min(map(_number, step.counts)) for step in t.steps)
     around = math.prod(_number(e) for _, e in (*t.packed, *t.apart))
     packs = math.prod(_number(e) for _, e in t.packed)
-    vectors, panels = t.panel // LANES, math.ceil(lanes / t.panel)
-    tiles = math.ceil(rows / t.height)
-    low, higher = divmod(rows, tiles)
-    heights = ((low + 1, higher), (low, tiles - higher))
-    products = sum(count * (turns * _turn(h, vectors) + 2 * h * vectors + 10) for h, count in heights if count)
+    panels = math.ceil(lanes / t.panel)
     last_step = moved_into(t.panel, [(step.counts, step.right) for step in t.steps])[-1]
     beside = t.lanes.step == ONE or (last_step.right == ONE and min(map(_number, last_step.counts)) >= LANES)
     copied = lanes * turns * ((0.3 if lanes * turns < COPIED else 1.0) if beside else 1.5)
@@ -441,9 +454,28 @@ def _cost(t: Tiling, group: Group) -> float:
     at_once = lanes * (CHUNK if t.is_deep else turns)
     streamed = lanes * turns / LANES * (4.0 if at_once > CACHED else 0.5)  # cache lines of the panels
     stored = rows * lanes * _stored(t, group)
-    cycles = around * (panels * products + far + streamed + stored + 40) + packs * (copied + 40)
+    cycles = around * (_products(t, rows) + far + streamed + stored + 40) + packs * (copied + 40)
     is_sure = _are_many(t)
     return cycles / (around * rows * lanes * turns) * (1 if is_sure else UNSURE)
+
+
+def _products(t: Tiling, rows: int) -> float:
+    """The cycles of the products of so many rows: for each tile its turns, runs of the innermost loop, and stores."""
+    tiles = math.ceil(rows / t.height)
+    low, higher = divmod(rows, tiles)
+    turns = math.prod(min(map(_number, step.counts)) for step in t.steps)
+    run = min(map(_number, t.steps[-1].counts))
+    rest = t.rest.constant
+    full, last = divmod(_number(t.lanes.extent) - rest, t.panel)
+    total = 0.0
+    for height, count in ((low + 1, higher), (low, tiles - higher)):
+        for vectors, panels in ((t.panel // LANES, full), (math.ceil(last / LANES), min(last, 1))):
+            tile = turns * _turn(height, vectors) + turns / run * RUN + 2 * height * vectors + 10
+            total += count * panels * tile
+        if rest:
+            together = turns / run * math.ceil(run * NARROW / LANES)  # vectors, of several turns each
+            total += count * (together * (0.75 * height + 1) + turns / run * RUN + 5 * height + 10)
+    return total
 
 
 def _are_many(t: Tiling) -> bool:
@@ -452,8 +484,8 @@ def _are_many(t: Tiling) -> bool:
 
 
 def _turn(height: int, vectors: int) -> float:
-    """The cycles of a tile for a turn: half of one an operation or a load, four to wait for a sum."""
-    return max(height * vectors / 2, (height + vectors) / 2, 4.0)
+    """The cycles of a tile for a turn: half of one an operation, a little more a load, four to wait for a sum."""
+    return max(height * vectors / 2, height * 0.55 + vectors / 2, 4.0)
 
 
 def _stored(t: Tiling, group: Group) -> float:

@@ -168,16 +168,43 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     assert np.isfinite(np.delete(y, 4, 0)).all()
 
 
+@pytest.mark.parametrize("lanes", [17, 20, 34, 50])
+@pytest.mark.parametrize(("deep", "right"), [(33, "ik"), (100, "ki"), (151, "ik")])
+def test_lanes_beyond_the_last_full_vector_have_several_turns_in_one(lanes: int, deep: int, right: str) -> None:
+    source = agree(product("jk", right, 65, lanes, deep), ["y"])
+    assert "multiply_4(" in source
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize(("channels", "filters"), [(20, 50), (18, 33)])
+def test_short_runs_of_several_turns_in_a_vector(channels: int, filters: int, batch: int) -> None:
+    source = agree(channels_last(channels, filters, 9, 3), ["y"], sizes={"batch": batch})
+    assert "multiply_4(" in source
+
+
+def test_what_is_not_finite_behind_a_run_is_not_read_into_it() -> None:
+    test = product("jk", "ik", 65, 20, 33)
+    arrays = {name: value.astype(np.float32) for name, value in values(test, {}).items()}
+    arrays["x"][5, 0], arrays["x"][7, 32] = np.nan, np.inf
+    program = build(schedule(test, ["y"]))
+    assert "multiply_4(" in program.source
+    y = program.run(arrays, {})["y"]
+    assert np.isnan(y[5]).all()
+    assert not np.isfinite(y[7]).any()
+    assert np.isfinite(np.delete(y, (5, 7), 0)).all()
+
+
+@pytest.mark.parametrize(("rows", "lanes"), [(40, 75), (65, 20)])
 @pytest.mark.parametrize("cpu", ["generic", "x86-64", "x86-64-v3"])
-def test_processors_with_fewer_registers(cpu: str) -> None:
+def test_processors_with_fewer_registers(cpu: str, rows: int, lanes: int) -> None:
     if cpu != "generic" and platform.machine().lower() not in ("x86_64", "amd64"):
         pytest.skip("another architecture")
-    test = product("bk", "ik", 0, 75, 33)
-    arrays = values(test, {"batch": 40})
-    wanted = evaluate(test, arrays, {"batch": 40}, only=["y"])["y"]
+    test = product("jk", "ik", rows, lanes, 33)
+    arrays = values(test, {})
+    wanted = evaluate(test, arrays, {}, only=["y"])["y"]
     for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 1e-4)):
         program = build(schedule(test, ["y"]), dtype, cpu=cpu)
-        got = program.run({n: a.astype(dtype) for n, a in arrays.items()}, {"batch": 40})["y"]
+        got = program.run({n: a.astype(dtype) for n, a in arrays.items()}, {})["y"]
         np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance)
 
 
@@ -252,5 +279,5 @@ def test_sums_of_all_taps_are_turned_and_stored_together(channels: int, filters:
 
 
 def test_short_rows_of_several_turns_are_copied_together() -> None:
-    source = agree(channels_last(128, 130, 5, 3), ["y"], sizes={"batch": 2})
-    assert re.search(r"for i in range\(5\):\n +pack\(offset\(", source)
+    source = agree(channels_last(128, 128, 3, 3), ["y"], sizes={"batch": 2})
+    assert re.search(r"for i in range\(3\):\n +pack\(offset\(", source)

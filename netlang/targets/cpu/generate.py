@@ -176,7 +176,7 @@ class _Function:
             moves = [(step.left, step.right) for step in s.steps]
         else:
             name = f"multiply_{s.panel}"
-            values = [write.pointer(s.target, (s.first, ZERO)), write.integer(self._pitch(s.target))]
+            values = [write.pointer(s.target, (s.first, s.to)), write.integer(self._pitch(s.target))]
             values.append(write.integer(s.start))
             values.append(self._end("min", s.rows))
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]

@@ -42,7 +42,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from netlang.schedule.program import PANELS
+from netlang.schedule.program import NARROW, PANELS
 from netlang.targets.cpu.sharing import PART, PARTS, TEAM
 
 INTEGER = ir.IntType(64)
@@ -266,7 +266,7 @@ INTRINSICS = {
         _llvm("pow", 2, "pow"),
         _llvm("max", 2, "maximum", "smax"),
         _llvm("min", 2, "minimum", "smin"),
-        *(_block(f"multiply_{panel}", 8) for panel in PANELS),
+        *(_block(f"multiply_{panel}", 8) for panel in (NARROW, *PANELS)),
         *(_block("pack", 5, 3), _block("turn", 6), _block("dot", 8, 3)),
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),

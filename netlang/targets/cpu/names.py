@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 
-from netlang.schedule.program import PANELS
+from netlang.schedule.program import NARROW, PANELS
 
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
@@ -13,7 +13,7 @@ RESERVED = frozenset(
         *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "run", "range", "where"),
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
         *("isnan", "inf", "nan", "pi", "uniform", "normal", "share", "another", "alone", "team"),
-        *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in PANELS)),
+        *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in (NARROW, *PANELS))),
     }
 )
 

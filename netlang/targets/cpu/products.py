@@ -21,18 +21,19 @@ BYTE = ir.IntType(8).as_pointer()
 
 
 def multiply(w: Writer, symbol: str, panel: int) -> None:
-    """`target[r * pitch + l] = sum left * right` for rows r < rows and lanes l up to the end of the last panel.
+    """`target[r * pitch + l] = sum left * right` for rows r < rows and lanes l up to the end of the last vector.
 
     The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
     the right one lies in the panels that `pack` makes. The sum is added to the target where `start` is not 0. The rows
-    are divided into tiles that are as equal as can be.
+    are divided into tiles that are as equal as can be. Of a panel that is narrower than a vector, a vector has the
+    lanes of several turns; the innermost step of the left factor is 1 then.
     """
     kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
     target, pitch, start, rows, left, left_row, right, lanes, *steps = function.args
-    vectors = panel // LANES
+    vectors = max(1, panel // LANES)
     highest = w.accumulators // vectors
-    width = vectors * w.width
+    width = min(panel, vectors * w.width)
     turns = steps[0]
     for count in steps[2::2]:
         turns = b.mul(turns, count)
@@ -41,26 +42,38 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     some = b.icmp_signed(">", tiles, I64(0))
     low = b.sdiv(rows, b.select(some, tiles, I64(1)))
     higher = b.sub(rows, b.mul(low, tiles))
-    with for_range(b, w.rounded_up(b, lanes, I64(panel))) as p, for_range(b, I64(max(1, panel // width))) as part:
-        skipped = b.mul(part.index, I64(width))
-        panel_target = b.gep(target, [b.add(b.mul(p.index, I64(panel)), skipped)])
-        panel_right = b.gep(right, [b.add(b.mul(p.index, distance), skipped)])
+    with for_range(b, w.rounded_up(b, lanes, I64(panel))) as p, for_range(b, I64(panel // width)) as part:
+        within = b.mul(part.index, I64(width))
+        skipped = b.add(b.mul(p.index, I64(panel)), within)
+        panel_target = b.gep(target, [skipped])
+        panel_right = b.gep(right, [b.add(b.mul(p.index, distance), within)])
         row = w.variable(b, I64(0))
         apart = [b.mul(left_row, I64(w.bytes * times)) for times in BASES]
-        with for_range(b, tiles) as tile:
-            height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
-            here = b.load(row)
-            arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
-            arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, panel_right, *steps]
-            end = b.append_basic_block("end")
-            choice = b.switch(height, end)
-            for known in range(1, highest + 1):
-                with b.goto_block(case := b.append_basic_block(f"rows{known}")):
-                    b.call(_tile(w, known, vectors, panel), arguments)
-                    b.branch(end)
-                choice.add_case(I64(known), case)
-            b.position_at_end(end)
-            b.store(b.add(here, height), row)
+
+        def tiled(vectors: int) -> None:
+            with for_range(b, tiles) as tile:
+                height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
+                here = b.load(row)
+                arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
+                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, panel_right, *steps]
+                end = b.append_basic_block("end")
+                choice = b.switch(height, end)
+                for known in range(1, highest + 1):
+                    with b.goto_block(case := b.append_basic_block(f"rows{known}")):
+                        narrow = panel < w.width
+                        b.call(_narrow(w, known, panel) if narrow else _tile(w, known, vectors, panel), arguments)
+                        b.branch(end)
+                    choice.add_case(I64(known), case)
+                b.position_at_end(end)
+                b.store(b.add(here, height), row)
+
+        if vectors == 1:
+            tiled(1)
+        else:
+            with b.if_else(b.icmp_signed(">", b.sub(lanes, skipped), I64(w.width))) as (several, one):
+                for branch, count in ((several, vectors), (one, 1)):
+                    with branch:
+                        tiled(count)
     b.ret_void()
 
 
@@ -83,7 +96,7 @@ def _rows(w: Writer, b: Any, first: Any, apart: Sequence[Any], height: int) -> l
 
 def _tile(w: Writer, height: int, vectors: int, panel: int) -> Any:
     """The function of one tile: `height` rows by some vectors of lanes."""
-    name = f"tile_{height}_{panel}_{w.levels}_{w.suffix}"
+    name = f"tile_{height}_{vectors}_{panel}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
     kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, *[I64] * (2 * w.levels)]
@@ -112,6 +125,53 @@ def _tile(w: Writer, height: int, vectors: int, panel: int) -> Any:
                     for v, each in enumerate(row):
                         value = b.load(each)
                         w.store(b, b.fadd(value, w.load(b, there, v)) if adds else value, there, v)
+    b.ret_void()
+    return function
+
+
+def _narrow(w: Writer, height: int, panel: int) -> Any:
+    """The function of one tile of a panel that is narrower than a vector: lanes of some turns are in a vector."""
+    name = f"narrow_{height}_{panel}_{w.levels}_{w.suffix}"
+    if made := w.known(name):
+        return made
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, *[I64] * (2 * w.levels)]
+    function, b = w.function(name, kinds)
+    target, pitch, start, left, *rest = function.args
+    apart, right, steps = rest[: len(BASES)], rest[len(BASES)], rest[len(BASES) + 1 :]
+    *outer, count, _ = steps
+    sums = [w.variable(b, w.zero) for _ in range(height)]
+    place = w.variable(b, right)
+    turns = w.width // panel
+    together = [k // panel for k in range(w.width)]
+
+    def update(left: Any, some: Any = None) -> None:
+        """As many turns as fit into a vector, or `some`."""
+        here = b.load(place)
+        taken = I64(turns) if some is None else some
+        lanes = w.load(b, here) if some is None else w.load_some(b, here, w.first(b, b.mul(some, I64(panel))))
+        b.store(b.gep(here, [b.mul(taken, I64(panel))]), place)
+        for at, each in zip(_rows(w, b, left, apart, height), sums, strict=True):
+            factor = w.load_few(b, at, turns, some)
+            b.store(w.fma(b, w.widened(b, factor, together), lanes, b.load(each)), each)
+
+    def run(pointers: Any) -> None:
+        """One run of the innermost loop."""
+        (left,) = pointers
+        whole = b.sdiv(count, I64(turns))
+        with for_range(b, whole) as k:
+            update(b.gep(left, [b.mul(k.index, I64(turns))]))
+        done = b.mul(whole, I64(turns))
+        with b.if_then(b.icmp_signed("<", done, count)):
+            update(b.gep(left, [done]), b.sub(count, done))
+
+    w.summed(b, [left], outer, run)
+    lanes = w.first(b, I64(panel))
+    with b.if_else(b.icmp_signed("==", start, I64(0))) as (fresh, more):
+        for branch, adds in ((fresh, False), (more, True)):
+            with branch:
+                for r, each in enumerate(sums):
+                    value, there = w.folded(b, b.load(each), panel), b.gep(target, [b.mul(pitch, I64(r))])
+                    w.store_some(b, b.fadd(value, w.load_some(b, there, lanes)) if adds else value, there, lanes)
     b.ret_void()
     return function
 

@@ -119,6 +119,24 @@ class Writer:
         store = self.intrinsic(name, VOID, self.vector, place.type, I32, masks)
         b.call(store, [value, place, I32(self.bytes), mask])
 
+    def load_few(self, b: Any, pointer: Any, count: int, some: Any = None) -> Any:
+        """A vector of `count` lanes; of these the first `some`, and zeros in the others."""
+        kind = ir.VectorType(self.real, count)
+        place = b.bitcast(pointer, kind.as_pointer())
+        if some is None:
+            return b.load(place, align=self.bytes)
+        masks = ir.VectorType(I1, count)
+        one = b.insert_element(ir.Constant(ir.VectorType(I32, 1), ir.Undefined), b.trunc(some, I32), I32(0))
+        wanted = self.widened(b, one, [0] * count)
+        mask = b.icmp_signed("<", ir.Constant(wanted.type, list(range(count))), wanted)
+        load = self.intrinsic(f"llvm.masked.load.v{count}{self.suffix}.p0", kind, place.type, I32, masks, kind)
+        return b.call(load, [place, I32(self.bytes), mask, ir.Constant(kind, [0.0] * count)])
+
+    def widened(self, b: Any, value: Any, lanes: Sequence[int]) -> Any:
+        """These lanes of a shorter vector."""
+        nothing = ir.Constant(value.type, ir.Undefined)
+        return b.shuffle_vector(value, nothing, ir.Constant(ir.VectorType(I32, len(lanes)), list(lanes)))
+
     def first(self, b: Any, count: Any) -> Any:
         """The mask of the first `count` lanes."""
         kind = ir.VectorType(I32, self.width)
@@ -131,12 +149,16 @@ class Writer:
 
     def total(self, b: Any, value: Any) -> Any:
         """The sum of the lanes."""
+        return b.extract_element(self.folded(b, value, 1), I32(0))
+
+    def folded(self, b: Any, value: Any, count: int) -> Any:
+        """The sums of the lanes that are `count` apart, in the first lanes."""
         half = self.width // 2
-        while half:
+        while half >= count:
             lanes = [(k + half) % self.width for k in range(self.width)]
             value = b.fadd(value, self.shuffle(b, value, value, lanes))
             half //= 2
-        return b.extract_element(value, I32(0))
+        return value
 
     def spread(self, b: Any, value: Any, kind: Any = None) -> Any:
         """The vector that has the value in every lane."""
