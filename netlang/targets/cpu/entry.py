@@ -72,6 +72,13 @@ def lower_straight(entry: Function, module: Any) -> None:
     builder.ret(ir.Constant(I32, 0))
 
 
+def declare(kernel: Function, module: Any) -> None:
+    """Declare a kernel of another module, as Numba calls it: with places for a result and an exception in front."""
+    place = ir.IntType(8).as_pointer().as_pointer()
+    kinds = [ELEMENTS[p.element].as_pointer() if p.pointer else ELEMENTS[p.element] for p in kernel.parameters]
+    ir.Function(module, ir.FunctionType(I32, [place, place, *kinds]), f"kernel_{kernel.name}")
+
+
 class _Writer:
     """Writes the statements of one entry."""
 

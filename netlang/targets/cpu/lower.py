@@ -33,7 +33,7 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, T
 
 from netlang.diagnostics import InternalError
 from netlang.targets.cpu import intrinsics
-from netlang.targets.cpu.entry import is_straight, lower_straight
+from netlang.targets.cpu.entry import declare, is_straight, lower_straight
 from netlang.targets.cpu.intrinsics import Intrinsic
 from netlang.targets.cpu.source import Function, Parameter, read
 
@@ -61,10 +61,13 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
         target = KernelTarget(typing_context)
         module = target.codegen().module
         for function in functions:
+            if function.is_elsewhere:
+                declare(function, module)
+                continue
             if function.is_entry and is_straight(function):
                 lower_straight(function, module)
                 continue
-            _lower_function(typing_context, target, function)
+            _lower_function(typing_context, target, function, "internal" if entries else "")
             if function.is_entry:
                 wrapped.append(function.name)
         fastmathpass.rewrite_module(module, FastMathOptions(FLAGS))
@@ -228,7 +231,7 @@ class KernelCompiler(CompilerBase):  # type: ignore[misc]
         return [passes]
 
 
-def _lower_function(typing_context: Any, target: Any, function: Function) -> None:
+def _lower_function(typing_context: Any, target: Any, function: Function, linkage: str) -> None:
     flags = Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
@@ -246,7 +249,7 @@ def _lower_function(typing_context: Any, target: Any, function: Function) -> Non
     typing_context.insert_user_function(function.python, template)
     target.insert_user_function(function.python, descriptor)
     lowered = target.codegen().module.get_global(descriptor.llvm_func_name)
-    lowered.linkage = "internal"
+    lowered.linkage = linkage
     lowered.attributes.add("noinline")
     for argument, parameter in zip(lowered.args[2:], function.parameters, strict=True):
         if parameter.exclusive:

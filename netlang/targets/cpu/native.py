@@ -9,7 +9,7 @@ import ctypes
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -23,11 +23,12 @@ from netlang.diagnostics import InternalError
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.cache import ObjectCache, key
 from netlang.targets.cpu.optimize import Loaded, Machine
+from netlang.targets.cpu.parts import parts
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 COMPILER = (
     *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
-    *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "../../schedule/program.py"),
+    *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "parts.py", "../../schedule/program.py"),
 )
 
 
@@ -60,8 +61,10 @@ def compile_module(
     """
     unit = Unit(source, tuple(entries), np.dtype(dtype), optimize.machine(cpu))
     store = cache or ObjectCache(cache_folder())
-    objects = {unit.key: _object(unit, store)}
-    objects |= block_objects(objects[unit.key], unit.machine, store)
+    units = [replace(unit, source=text, entries=own) for text, own in parts(source, unit.entries)]
+    objects = _objects(units[::-1], store)
+    for code in [*objects.values()]:
+        objects |= block_objects(code, unit.machine, store)
     return NativeModule(unit.entries, unit.machine, objects, lambda: unit)
 
 
@@ -80,15 +83,34 @@ def find_module(
     return NativeModule(tuple(entries), optimize.machine(cpu), found, unit) if len(found) == len(objects) else None
 
 
-def _object(unit: Unit, store: ObjectCache) -> bytes:
-    code = store.load(unit.key)
-    if code is None:
-        code = optimize.object_code(unit.optimized(), unit.machine)
-        store.store(unit.key, code)
-    return code
+def _objects(units: Sequence[Unit], store: ObjectCache) -> dict[str, bytes]:
+    """The object of each unit, compiled or found, by its key."""
+    objects = {unit.key: store.load(unit.key) for unit in units}
+    if missing := [unit for unit in units if objects[unit.key] is None]:
+        for unit, code in zip(missing, _compiled(missing), strict=True):
+            store.store(unit.key, code)
+            objects[unit.key] = code
+    return {kept: code for kept, code in objects.items() if code is not None}
+
+
+def _compiled(units: Sequence[Unit]) -> list[bytes]:
+    if len(units) == 1:
+        return [units[0].compiled()]
+    from netlang.targets.cpu import workers
+
+    return workers.compiled(units)
 
 
 BLOCK = re.compile(r"nl_(?:pack|turn|dot|multiply_\d+)_\d_f\d\d")
+
+
+KERNEL = re.compile(r'^(define|declare) [^\n]*@"?(kernel_\w+)"?\(', re.MULTILINE)
+
+
+def names_of_kernels(text: str) -> tuple[list[str], list[str]]:
+    """The kernels that LLVM code defines, and those that it declares."""
+    found = KERNEL.findall(text)
+    return [name for kind, name in found if kind == "define"], [name for kind, name in found if kind == "declare"]
 
 
 def called_blocks(code: str | bytes) -> list[str]:
@@ -113,7 +135,7 @@ def block_objects(code: bytes, machine: Machine, store: ObjectCache) -> dict[str
 
 @dataclass(frozen=True)
 class Unit:
-    """What is compiled, and for which machine."""
+    """What is compiled, and for which machine. One without entries shows its kernels to other units."""
 
     source: str
     entries: tuple[str, ...]
@@ -127,6 +149,10 @@ class Unit:
             (compiler(), machine.triple, machine.cpu, machine.features, self.dtype.name, *self.entries, self.source)
         )
 
+    def compiled(self) -> bytes:
+        """The object code."""
+        return optimize.object_code(self.optimized(), self.machine)
+
     def optimized(self) -> Any:
         """The optimized LLVM module; the only place where Numba is imported."""
         from netlang.targets.cpu import elementary, sharing
@@ -134,8 +160,9 @@ class Unit:
 
         text = lower(self.source, self.entries, self.dtype)
         texts = [text, elementary.module(), sharing.module(text, self.machine)]
-        shown = [symbol(e) for e in self.entries]
-        return optimize.optimized([*filter(None, texts)], shown, self.machine, called_blocks(text))
+        shown, imported = names_of_kernels(text)
+        shown = [symbol(e) for e in self.entries] or shown
+        return optimize.optimized([*filter(None, texts)], shown, self.machine, {*called_blocks(text), *imported})
 
 
 @dataclass(frozen=True, eq=False)

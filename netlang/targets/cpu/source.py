@@ -5,7 +5,8 @@ its type: `i64`, `f32`, `f64` or `real` (the module's dtype) for a scalar, and `
 `i32[:]` or `u8[:]` for a pointer. A pointer written `real[:]` promises that the memory it reaches overlaps no other
 argument's, except that an elementwise kernel may read and write the same place at the same index; `overlap(real[:])`
 promises nothing. *Entries* are functions of `(memory, sizes)`, both pointers to `int64`: they take typed pointers from
-addresses with `real(memory, 3)` and call kernels. Kernels return nothing, and may call kernels defined above them.
+addresses with `real(memory, 3)` and call kernels. Kernels return nothing, and may call kernels defined above them. One
+whose body is `...` is defined in another module.
 
 What the text may name is `netlang.targets.cpu.intrinsics.names`. Two rules differ from plain Python: a float literal
 has the module's dtype, and an integer that meets a float takes the float's type (so nothing becomes a double by
@@ -52,6 +53,14 @@ class Function:
     @property
     def name(self) -> str:
         return self.python.__name__
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another module defines it."""
+        match self.body:
+            case (ast.Expr(value=ast.Constant(value=value)),):
+                return value is Ellipsis
+        return False
 
 
 ADDRESS_TABLE = Parameter("i64", pointer=True)

@@ -1,0 +1,149 @@
+"""Modules that are compiled in parts, by several processes: the code is the same whoever compiles it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from netlang.diagnostics import InternalError
+from netlang.targets.cpu import native, optimize, parts, workers
+from netlang.targets.cpu.cache import ObjectCache
+from netlang.targets.cpu.native import NativeModule, Unit, compile_module
+
+COUNT = 7
+ENTRIES = ("run", "again")
+
+
+def text(count: int = COUNT) -> str:
+    """Kernels that add `k + 1` times an element to one, and entries that call them all."""
+    kernels = [
+        f"def add_{k}(n: i64, x: real[:], y: real[:]):\n"
+        f"    for i in range(n):\n        y[i] += {k + 1} * x[i] + {k}.5 * (tanh(x[i]) - tanh(x[i]))\n"
+        for k in range(count)
+    ]
+    calls = [f"    add_{k}(sizes[0], real(memory, 0), real(memory, 1))" for k in range(count)]
+    entries = [f"def {name}(memory, sizes):\n" + "\n".join(calls) + "\n" for name in ENTRIES]
+    return "\n\n".join([*kernels, *entries])
+
+
+def run(module: NativeModule, entry: str = "run") -> list[float]:
+    x, y = np.arange(5, dtype=np.float32), np.zeros(5, np.float32)
+    module.entry(entry)(np.array([x.ctypes.data, y.ctypes.data]), np.array([5]))
+    return [float(value) for value in y]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a few kernels."""
+    monkeypatch.setattr(parts, "SIZE", len(text()) // 5)
+
+
+def test_where_a_module_comes_apart(small: None) -> None:
+    found = parts.parts(text(), ENTRIES)
+    assert [entries for _, entries in found] == [()] * (len(found) - 1) + [ENTRIES]
+    assert len(found) > 2
+    written = [line for part, _ in found[:-1] for line in part.splitlines() if line.startswith("def ")]
+    assert sorted(written) == [f"def add_{k}(n: i64, x: real[:], y: real[:]):" for k in range(COUNT)]
+    assert found[-1][0].count("    ...\n") == COUNT
+    assert found == parts.parts(text(), ENTRIES)
+
+
+def test_what_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parts.parts(text(), ENTRIES) == [(text(), ENTRIES)]
+    monkeypatch.setattr(parts, "SIZE", 20)
+    calling = text().replace("        y[i] += 7", "        add_5(n, x, y)\n        y[i] += 7")
+    assert parts.parts(calling, ENTRIES) == [(calling, ENTRIES)]
+
+
+@pytest.mark.parametrize("processors", [1, 2, 3])
+def test_the_code_is_the_same(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 1)
+    alone = compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path / "alone"))
+    monkeypatch.setattr(workers, "_processors", lambda: processors)
+    module = compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path / "together"))
+    assert module.objects == alone.objects
+    assert len(module.objects) > 2
+    expected = [28 * k for k in range(5)]
+    for entry in ENTRIES:
+        assert run(module, entry) == expected
+    monkeypatch.setattr(parts, "SIZE", 10**6)
+    assert run(compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path / "whole"))) == expected
+
+
+def test_parts_that_are_kept_are_not_compiled_again(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 1)
+    module = compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path))
+    (tmp_path / f"{next(iter(module.objects))}.nlo").unlink()
+    compiled: list[Unit] = []
+    monkeypatch.setattr(native, "_compiled", lambda units: [compiled.append(u) or u.compiled() for u in units])
+    assert compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path)).objects == module.objects
+    assert [unit.entries for unit in compiled] == [ENTRIES]
+
+
+GREETING = """
+import sys
+from netlang.targets.cpu import native, workers
+workers._send(sys.stdout.buffer, native.compiler().encode())
+"""
+BROKEN = {
+    "no interpreter": ("/nowhere/python3", workers.COMMAND),
+    "a program with Python inside": ("/bin/false", workers.COMMAND),
+    "unknown": (None, workers.COMMAND),
+    "ends": (sys.executable, ("-c", "pass")),
+    "says something else": (sys.executable, ("-c", "print('x' * 100)")),
+    "says nothing": (sys.executable, ("-c", "import time; time.sleep(600)")),
+    "ends after its greeting": (sys.executable, ("-c", GREETING)),
+    "says nothing after its greeting": (sys.executable, ("-c", GREETING + "import time; time.sleep(600)")),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_workers_that_do_not_work(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    executable, command = BROKEN[how]
+    monkeypatch.setattr(workers, "_processors", lambda: 2)
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(workers, "COMMAND", command)
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    assert run(compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path))) == [28 * k for k in range(5)]
+
+
+def test_a_defect_is_reported_as_by_one_process(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 3)
+    with pytest.raises(InternalError, match="add_3"):
+        compile_module(text().replace("y[i] += 4", "y[i] += nothing[4]"), ENTRIES, cache=ObjectCache(tmp_path))
+
+
+SCRIPT = """
+print("once")
+from pathlib import Path
+from netlang.targets.cpu import parts, workers
+from netlang.targets.cpu.cache import ObjectCache
+from netlang.targets.cpu.native import compile_module
+parts.SIZE = {size}
+workers._processors = lambda: 3
+print(len(compile_module({text!r}, {entries!r}, cache=ObjectCache(Path({folder!r}))).objects) > 2)
+"""
+
+
+def test_a_script_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        SCRIPT.format(size=len(text()) // 5, text=text(), entries=ENTRIES, folder=str(tmp_path / "cache"))
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == ["once", "True"]
+    assert done.stderr == ""
+
+
+def test_a_unit_without_entries_shows_its_kernels(small: None) -> None:
+    (part, _), *_ = parts.parts(text(), ENTRIES)
+    unit = Unit(part, (), np.dtype(np.float32), optimize.machine())
+    shown = [f.name for f in unit.optimized().functions if not f.is_declaration]
+    assert all(name.startswith("kernel_add_") for name in shown)
+    assert len(shown) == part.count("def ")
