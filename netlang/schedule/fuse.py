@@ -1,4 +1,7 @@
-"""Which equations share a kernel: elementwise ones over one iteration space, also behind a reduction to a scalar."""
+"""Which equations share a kernel: elementwise ones over one iteration space, also behind a reduction to a scalar.
+
+Sums over the same places into the same elements of memory, which read the same, go together too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from netlang.graph.expression import TRUE, Reduce
 from netlang.graph.integer import Int, index, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
-from netlang.schedule.order import Group, loop_order, replacement
+from netlang.schedule.order import Group, loop_order, replacement, split_guard
 from netlang.schedule.program import Tensor
 from netlang.schedule.tiles import tilings
 
@@ -41,6 +44,11 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor], times: tu
                 if k >= max(latest, 0) and open_[k] and shares and _fits(equation, groups[k], tensors):
                     position = k
                     break
+        elif not times:
+            for k in reversed(near[-NEAR:]):
+                if k > latest and large & touched[k] and _goes_along(equation, groups[k], tensors):
+                    position = k
+                    break
         if position is None:
             position = len(groups)
             group = Group(equation.indices, equation.shape, fixed=tuple(i for i in equation.indices if i in times))
@@ -51,11 +59,7 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor], times: tu
             open_.append(not _is_reduction(equation) or _takes_members(group, tensors))
         else:
             group = groups[position]
-            names = {i: index(j) for i, j in zip(equation.indices, group.indices, strict=True) if i != j}
-            body = substitute(equation.body, names)
-            group.members.append(
-                Equation(equation.name, equation.shape, equation.dtype, equation.origin, group.indices, body)
-            )
+            group.members.append(_renamed(equation, group))
         touched[position] |= large | ({tensors[equation.name].buffer} if equation.shape else set())
         made[tensors[equation.name].buffer] = position
     return groups
@@ -65,6 +69,35 @@ def _takes_members(group: Group, tensors: Mapping[str, Tensor]) -> bool:
     """Whether the loops of a group's reduction leave the place for members that follow on each of its elements."""
     always = any(tiled.enough == TRUE for tiled in tilings(group, tensors))
     return always or not loop_order(group, tensors).in_memory
+
+
+def _renamed(equation: Equation, group: Group) -> Equation:
+    """The equation in the indices of a group."""
+    names = dict(zip(equation.indices, group.indices, strict=True))
+    body = equation.body
+    if isinstance(body, Reduce) and group.reduction is not None:
+        names |= {i: j for (i, _), (j, _) in zip(body.ranges, group.reduction.ranges, strict=True)}
+        body = body.body
+    body = substitute(body, {i: index(j) for i, j in names.items() if i != j})
+    if isinstance(equation.body, Reduce) and group.reduction is not None:
+        body = Reduce(equation.body.op, group.reduction.ranges, body)
+    return Equation(equation.name, equation.shape, equation.dtype, equation.origin, group.indices, body)
+
+
+def _goes_along(equation: Equation, group: Group, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether an equation is a sum over the same places as those of a group, and all are in memory as they grow."""
+    ours, theirs = equation.body, group.reduction
+    if not isinstance(ours, Reduce) or theirs is None or len(group.members) >= MEMBERS:
+        return False
+    if ours.op != "sum" or theirs.op != "sum" or equation.dtype != "real" or group.members[0].dtype != "real":
+        return False
+    if group.shape != equation.shape or [n for _, n in ours.ranges] != [n for _, n in theirs.ranges]:
+        return False
+    if not all(isinstance(m.body, Reduce) for m in group.members) or split_guard(ours)[0] or split_guard(theirs)[0]:
+        return False
+    alone = Group(group.indices, group.shape, [_renamed(equation, group)])
+    orders = [loop_order(g, tensors) for g in (group, alone)]
+    return orders[0].in_memory and orders[0] == orders[1] and not any(tilings(g, tensors) for g in (group, alone))
 
 
 def _is_reduction(equation: Equation) -> bool:

@@ -171,21 +171,24 @@ def loops(
 
 
 def _accumulate_in_memory(group: Group, reduction: Reduce, order: Order) -> tuple[Statement, ...]:
-    guards, body = split_guard(reduction)
-    target = group.members[0].name
+    guards, _ = split_guard(reduction)
+    targets = {m.name: split_guard(m.body)[1] for m in group.members if isinstance(m.body, Reduce)}
     shared = {name for name, _ in order.shared} | set(group.fixed)
-    set_neutral = Store(target, group.places, Const(NEUTRAL[reduction.op]))
+    set_neutral = tuple(Store(target, group.places, Const(NEUTRAL[reduction.op])) for target in targets)
     cleared = [r for r in group.ranges if r[0] not in shared]
-    clear = () if group.accumulates else loops(cleared, [], (set_neutral,), shared)
+    clear = () if group.accumulates else loops(cleared, [], set_neutral, shared)
     several = _several(group, reduction, order, guards)
     if several is None:
-        update = loops(order.update, guards, (Store(target, group.places, body, reduction.op),), shared)
+        stores = tuple(Store(target, group.places, body, reduction.op) for target, body in targets.items())
+        update = loops(order.update, guards, stores, shared)
     else:
         name, part = several
         *outer, (_, extent), last = order.update
-        value = substitute(body, {name: TOGETHER * index(name) + index(part)})
-        terms = Loop(part, (ZERO,), (integer(TOGETHER),), (Combine(target, "sum", value),))
-        inner = (Assign(target, "real", Const(0.0)), terms, Store(target, group.places, Local(target), "sum"))
+        places = {name: TOGETHER * index(name) + index(part)}
+        start = tuple(Assign(target, "real", Const(0.0)) for target in targets)
+        terms = tuple(Combine(target, "sum", substitute(body, places)) for target, body in targets.items())
+        added = tuple(Store(target, group.places, Local(target), "sum") for target in targets)
+        inner: tuple[Statement, ...] = (*start, Loop(part, (ZERO,), (integer(TOGETHER),), terms), *added)
         update = loops([*outer, (name, extent // TOGETHER), last], guards, inner, shared)
     return loops(order.shared, [], (*clear, *update), set(group.fixed))
 
