@@ -514,12 +514,3 @@ def test_a_place_that_is_taken_over_is_one_parameter() -> None:
     source = agree(test, ["y"])
     assert schedule(test, ["y"]).buffers["e"].slot == "s"
     assert "def e(s: real[:], top: real[:], batch: i64, team: i64[:]):" in source
-
-
-def test_small_kernels_in_a_row_are_done_by_one_thread_without_a_wait_between_them() -> None:
-    rows = equation("r", {"i": 8}, total("sum", {"j": 4}, mul(read("x", i, j), read("x", i, j))))
-    columns = equation("s", {"j": 4}, total("sum", {"i": 8}, mul(read("x", i, j), read("r", i))))
-    source = agree(graph(given("x", 8, 4), rows, columns), ["r", "s"])
-    entry = source[source.index("def run(") :].splitlines()
-    assert source.count("while alone(") == 1
-    assert [line[: len(line) - len(line.lstrip())] for line in entry[1:]] == ["    ", *["        "] * 2]

@@ -4,13 +4,11 @@ The text is a generated module (see `lower`): addresses are row-major places wit
 user's index names, and above each kernel stand its equations and where they were written.
 
 Threads call the entry at the same time, each with a table of numbers of its own, which begins with what `team` says.
-Kernels that one thread does are called by one, those in a row by the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from netlang.graph.integer import ZERO, Int, is_nonnegative
 from netlang.schedule.program import (
@@ -61,14 +59,7 @@ def generate(program: Program) -> str:
     written: dict[str, str] = {}
     texts: list[str] = []
     calls: list[str] = []
-    was_alone = False
     for kernel in program.kernels:
-        is_alone = all(isinstance(s, Alone) for s in kernel.body)
-        if is_alone:  # such kernels in a row are done by one thread, without a wait between them
-            kernel = replace(kernel, body=tuple(each for s in kernel.body if isinstance(s, Alone) for each in s.body))
-            if not was_alone:
-                calls.append("    while alone(sizes):")
-        was_alone = is_alone
         function = _Function(program, kernel, Names(canonical=True))
         canonical = function.text("kernel")
         if canonical not in written:
@@ -78,8 +69,7 @@ def generate(program: Program) -> str:
             for slot, buffer in function.body.memory.items():  # tensors have the first choice of names
                 readable.prefer("buffer", slot, identifier(buffer))
             texts.append("\n".join([*comment, _Function(program, kernel, readable).text(written[canonical])]))
-        margin = "        " if is_alone else "    "
-        calls.append(f"{margin}{written[canonical]}({', '.join(function.arguments(addresses, numbers))})")
+        calls.append(f"    {written[canonical]}({', '.join(function.arguments(addresses, numbers))})")
     entry = [f"def {ENTRY}(memory, sizes):", *(calls or ["    return"])]
     return "\n\n\n".join([*texts, "\n".join(entry)]) + "\n"
 
