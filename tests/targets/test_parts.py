@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import netlang
 from netlang.diagnostics import InternalError
 from netlang.targets.cpu import native, optimize, parts, workers
 from netlang.targets.cpu.cache import ObjectCache
+from netlang.targets.cpu.intrinsics import blocks_in
 from netlang.targets.cpu.native import NativeModule, Unit, compile_module
 
 COUNT = 7
@@ -129,6 +131,18 @@ parts.SIZE = {size}
 workers._processors = lambda: 3
 print(len(compile_module({text!r}, {entries!r}, cache=ObjectCache(Path({folder!r}))).objects) > 2)
 """
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_functions_on_blocks_are_compiled_beside_what_calls_them(tmp_path: Path, dtype: str) -> None:
+    net = netlang.loads("net N:\n    input x[40]\n    output x -> dense(48) -> dense(33)\n")
+    source = net.program().source
+    called = blocks_in(source, np.dtype(dtype))
+    module = compile_module(source, ["run"], dtype=dtype, cache=ObjectCache(tmp_path))
+    assert called == native.called_blocks(module.object_code) != []
+    assert len(module.objects) == 1 + len(called) == len(list(tmp_path.iterdir()))
+    again = compile_module(source, ["run"], dtype=dtype, cache=ObjectCache(tmp_path))
+    assert again.objects == module.objects
 
 
 def test_a_script_runs_once(tmp_path: Path) -> None:

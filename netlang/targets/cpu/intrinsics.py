@@ -34,6 +34,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -185,8 +186,27 @@ LEVELS = (0, 3, 6)
 """How many summed loops functions on blocks have; a call that has fewer gets more, of one turn, outside them."""
 
 
-def _block(name: str, fixed: int, of_a_step: int = 2) -> Intrinsic:
-    """A function on blocks (see `blocks`), with so many arguments before and for each summed loop.
+BLOCKS = {"pack": (5, 3), "turn": (6, 2), "dot": (8, 3), **{f"multiply_{n}": (8, 2) for n in (NARROW, *PANELS)}}
+"""The functions on blocks (see `blocks`), with how many arguments they have before and for each summed loop."""
+
+
+def _levels(given: int) -> int | None:
+    return next((n for n in LEVELS if given <= n), None)
+
+
+def blocks_in(source: str, dtype: np.dtype[Any]) -> list[str]:
+    """The names of the functions on blocks that the text of a generated module calls."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BLOCKS:
+            fixed, of_a_step = BLOCKS[node.func.id]
+            levels = _levels((len(node.args) - fixed) // of_a_step)
+            found.add(f"nl_{node.func.id}_{levels}_{real_name(dtype)}")
+    return sorted(found)
+
+
+def _block(name: str, fixed: int, of_a_step: int) -> Intrinsic:
+    """A function on blocks.
 
     Its pointers are all to the one type of element.
     """
@@ -196,7 +216,7 @@ def _block(name: str, fixed: int, of_a_step: int = 2) -> Intrinsic:
         if not pointers or any(p != pointers[0] for p in pointers) or pointers[0].dtype not in SUFFIX:
             return None
         given = (len(arguments) - fixed) // of_a_step
-        levels = next((n for n in LEVELS if given <= n), None)
+        levels = _levels(given)
         if levels is None:
             return None
         symbol = f"nl_{name}_{levels}_{SUFFIX[pointers[0].dtype]}"
@@ -266,8 +286,7 @@ INTRINSICS = {
         _llvm("pow", 2, "pow"),
         _llvm("max", 2, "maximum", "smax"),
         _llvm("min", 2, "minimum", "smin"),
-        *(_block(f"multiply_{panel}", 8) for panel in (NARROW, *PANELS)),
-        *(_block("pack", 5, 3), _block("turn", 6), _block("dot", 8, 3)),
+        *(_block(name, *counts) for name, counts in BLOCKS.items()),
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),

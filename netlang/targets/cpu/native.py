@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from netlang.targets.cpu.optimize import Loaded, Machine
 from netlang.targets.cpu.parts import parts
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+ENOUGH = 3  # objects to be compiled, for which other processes are worth their start
 COMPILER = (
     *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
     *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "parts.py", "../../schedule/program.py"),
@@ -62,7 +63,7 @@ def compile_module(
     unit = Unit(source, tuple(entries), np.dtype(dtype), optimize.machine(cpu))
     store = cache or ObjectCache(cache_folder())
     units = [replace(unit, source=text, entries=own) for text, own in parts(source, unit.entries)]
-    objects = _objects(units[::-1], store)
+    objects = _objects(units[::-1], store, unit.blocks)
     for code in [*objects.values()]:
         objects |= block_objects(code, unit.machine, store)
     return NativeModule(unit.entries, unit.machine, objects, lambda: unit)
@@ -83,19 +84,26 @@ def find_module(
     return NativeModule(tuple(entries), optimize.machine(cpu), found, unit) if len(found) == len(objects) else None
 
 
-def _objects(units: Sequence[Unit], store: ObjectCache) -> dict[str, bytes]:
-    """The object of each unit, compiled or found, by its key."""
+def _objects(
+    units: Sequence[Compilable], store: ObjectCache, beside: Callable[[], Sequence[Compilable]] = tuple
+) -> dict[str, bytes]:
+    """The object of each unit, compiled or found, by its key.
+
+    If one must be compiled, so are those `beside` it that are not kept.
+    """
     objects = {unit.key: store.load(unit.key) for unit in units}
     if missing := [unit for unit in units if objects[unit.key] is None]:
+        missing += [unit for unit in beside() if store.load(unit.key) is None]
         for unit, code in zip(missing, _compiled(missing), strict=True):
             store.store(unit.key, code)
-            objects[unit.key] = code
+            if unit.key in objects:
+                objects[unit.key] = code
     return {kept: code for kept, code in objects.items() if code is not None}
 
 
-def _compiled(units: Sequence[Unit]) -> list[bytes]:
-    if len(units) == 1:
-        return [units[0].compiled()]
+def _compiled(units: Sequence[Compilable]) -> list[bytes]:
+    if len(units) < ENOUGH:
+        return [unit.compiled() for unit in units]
     from netlang.targets.cpu import workers
 
     return workers.compiled(units)
@@ -120,17 +128,35 @@ def called_blocks(code: str | bytes) -> list[str]:
 
 def block_objects(code: bytes, machine: Machine, store: ObjectCache) -> dict[str, bytes]:
     """The objects of the functions on blocks that object code calls, compiled or found, by their keys."""
-    out: dict[str, bytes] = {}
-    for symbol in called_blocks(code):
-        kept = key((compiler(), machine.triple, machine.cpu, machine.features, symbol))
-        found = store.load(kept)
-        if found is None:
-            from netlang.targets.cpu import blocks
+    return _objects([BlockUnit(symbol, machine) for symbol in called_blocks(code)], store)
 
-            found = optimize.object_code(optimize.simplified(blocks.module(symbol, machine), symbol, machine), machine)
-            store.store(kept, found)
-        out[kept] = found
-    return out
+
+class Compilable(Protocol):
+    """What becomes an object that is kept under its key."""
+
+    @property
+    def key(self) -> str: ...
+
+    def compiled(self) -> bytes:
+        """The object code."""
+
+
+@dataclass(frozen=True)
+class BlockUnit:
+    """A function on blocks, by its name, for a machine."""
+
+    symbol: str
+    machine: Machine
+
+    @property
+    def key(self) -> str:
+        return key((compiler(), self.machine.triple, self.machine.cpu, self.machine.features, self.symbol))
+
+    def compiled(self) -> bytes:
+        from netlang.targets.cpu import blocks
+
+        text = blocks.module(self.symbol, self.machine)
+        return optimize.object_code(optimize.simplified(text, self.symbol, self.machine), self.machine)
 
 
 @dataclass(frozen=True)
@@ -149,8 +175,13 @@ class Unit:
             (compiler(), machine.triple, machine.cpu, machine.features, self.dtype.name, *self.entries, self.source)
         )
 
+    def blocks(self) -> list[BlockUnit]:
+        """The functions on blocks that it calls."""
+        from netlang.targets.cpu.intrinsics import blocks_in
+
+        return [BlockUnit(name, self.machine) for name in blocks_in(self.source, self.dtype)]
+
     def compiled(self) -> bytes:
-        """The object code."""
         return optimize.object_code(self.optimized(), self.machine)
 
     def optimized(self) -> Any:

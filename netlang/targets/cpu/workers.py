@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from netlang.targets.cpu.native import Unit, compiler
+from netlang.targets.cpu.native import Compilable, compiler
 
 MOST = 8  # processes, this one among them
 COMMAND = ("-P", "-c", "from netlang.targets.cpu.workers import serve; serve()")
@@ -26,7 +26,7 @@ PATIENCE = 60.0  # seconds for the last unit of a worker, when there is nothing 
 LARGEST = 1 << 30  # bytes that are sent
 
 
-def compiled(units: Sequence[Unit]) -> list[bytes]:
+def compiled(units: Sequence[Compilable]) -> list[bytes]:
     """The object code of each unit. Raises `InternalError`."""
     found: list[bytes | None] = [None] * len(units)
     waiting = deque(range(len(units)))
@@ -56,7 +56,7 @@ def _join(thread: threading.Thread) -> None:
         thread.join()
 
 
-def _work(units: Sequence[Unit], waiting: deque[int], found: list[bytes | None]) -> None:
+def _work(units: Sequence[Compilable], waiting: deque[int], found: list[bytes | None]) -> None:
     while (k := _next(waiting)) is not None:
         found[k] = units[k].compiled()
 
@@ -85,7 +85,7 @@ class _Worker:
                     env={**os.environ, "PYTHONPATH": path},
                 )
 
-    def work(self, units: Sequence[Unit], waiting: deque[int], found: list[bytes | None]) -> None:
+    def work(self, units: Sequence[Compilable], waiting: deque[int], found: list[bytes | None]) -> None:
         process = self.process
         if process is None or process.stdin is None or process.stdout is None:
             return
