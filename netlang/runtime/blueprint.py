@@ -117,9 +117,9 @@ class Blueprint:
             program = found(kept.outline, dtype, kept.keys, lambda: self._scheduled(use, choices), threads=threads)
             if program is not None:
                 return Compiled(kept.interface, program)
-        graph, roots, _ = self._graph(use)
+        graph, roots, updates = self._graph(use)
         program = build(self._scheduled(use, choices), dtype, threads=threads)
-        compiled = Compiled(Interface.of(graph, roots), program)
+        compiled = Compiled(Interface.of(graph, roots, updates), program)
         self._keep(_Kept(compiled.interface, outlined(program.program), tuple(program.module.objects)), "use", said)
         return compiled
 

@@ -25,7 +25,7 @@ class Interface:
 
     `roots` are the nodes that are computed, by name, and `batched` those of them with a value for each example;
     `inputs` are those of the graph, in every role; `carried` are the states of which each example of the batch has its
-    own, and `streams` those of the random nodes.
+    own, and `streams` those of the random nodes. `changes` says whether parameters or other states get new values.
     """
 
     roots: Mapping[str, str]
@@ -34,9 +34,10 @@ class Interface:
     carried: tuple[str, ...]
     requirements: tuple[Requirement, ...]
     streams: Mapping[str, str]
+    changes: bool
 
     @staticmethod
-    def of(graph: Graph, roots: Mapping[str, str]) -> Interface:
+    def of(graph: Graph, roots: Mapping[str, str], updates: Mapping[str, str]) -> Interface:
         return Interface(
             dict(roots),
             frozenset(node for node in roots.values() if is_batched(graph[node])),
@@ -44,6 +45,7 @@ class Interface:
             graph.carried,
             graph.requirements,
             {n.name: n.stream for n in graph if isinstance(n, Random)},
+            not updates.keys() <= set(graph.carried),
         )
 
     def of_role(self, role: str) -> tuple[Input, ...]:
@@ -72,6 +74,11 @@ class Compiled:
     def sizes(self) -> tuple[str, ...]:
         """The run-time sizes that a run needs."""
         return self.program.outline.sizes
+
+    @property
+    def changes(self) -> bool:
+        """Whether a run changes parameters, or states that are not those of an example."""
+        return self.interface.changes
 
     @cached_property
     def declared(self) -> Mapping[str, Argument]:

@@ -146,7 +146,7 @@ def _function(
 ) -> Any:
     from netlang.targets.cpu.library.interface import Argument, Function, c_names
 
-    program = schedule(graph, [*outputs.values(), *gradients.values()], updates, remembered(net.dtype))
+    program = schedule(graph, [*outputs.values(), *gradients.values()], updates, remembered(net.dtype), keeps=False)
     declared = [n for n in graph if isinstance(n, Input) and n.per_example]
     names = c_names(node.name for node in declared)
     filled = c_names(outputs, names.values())

@@ -10,17 +10,17 @@ import numpy.typing as npt
 from netlang.graph.nodes import BATCH
 from netlang.graph.sizes import chosen_sizes
 from netlang.runtime.model import Model
-from netlang.schedule.memory import plan
+from netlang.schedule.memory import plan, plan_kept
 from netlang.schedule.program import Program
 from netlang.schedule.schedule import schedule
 
 
 def peak_bytes(program: Program, sizes: Mapping[str, int], dtype: npt.DTypeLike = np.float32) -> int:
-    """The bytes of all buffers of a program: parameters, states, the arrays of the call, and temporaries as placed."""
+    """The bytes of all buffers of a program: parameters, states, what is kept, arrays of the call, and temporaries."""
     itemsize = np.dtype(dtype).itemsize
     external = program.of_kind("input", "param", "state", "output")
     owned = sum(b.elements.evaluate(sizes) * (8 if b.dtype == "int" else itemsize) for b in external)
-    return owned + plan(program, sizes, itemsize).bytes
+    return owned + plan_kept(program, itemsize).bytes + plan(program, sizes, itemsize).bytes
 
 
 def predicted(

@@ -80,11 +80,11 @@ class Net:
         self.total_epochs = outline.epochs
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
-        # parameters and states by name, those of the optimizer included; programs know where the arrays are
+        # parameters and states by name, those of the optimizer included, to be read; programs know where the arrays are
         self.values = Drawn(outline.shapes, partial(self._first_values, seed=self.seed))
         self.carried: dict[str, Array] = {}  # the states of each example, [batch, ...], once a run has begun
         self.params = Values(self.values, outline.params)
-        self.state = Values(_Joined(self.carried, self.values), [n for n in outline.shapes if n not in self.params])
+        self.state = Values(self.values, [n for n in outline.shapes if n not in self.params], self.carried)
         self._clock = {name: np.zeros((), self.dtype) for name in CLOCK}
         self._compiled: dict[object, Compiled] = {}
         self._streaming: dict[str | None, Streaming] = {}
@@ -366,7 +366,9 @@ class Net:
     def compiled(self, use: Use) -> Compiled:
         """What computes a use, compiled when it is first asked for."""
         if use not in self._compiled:
-            self._compiled[use] = self._blueprint.compiled(use, self.dtype, self.threads)
+            compiled = self._blueprint.compiled(use, self.dtype, self.threads)
+            compiled.program.changes = self.values
+            self._compiled[use] = compiled
         return self._compiled[use]
 
     @cached_property
@@ -393,7 +395,7 @@ class Net:
         self._carry(compiled, sizes[BATCH])
         batched = compiled.interface.batched
         outputs = tuple((n, node, single and node in batched) for n, node in compiled.roots.items())
-        is_direct = compiled.is_pure and not single
+        is_direct = compiled.is_pure and not compiled.changes and not single
         only = outputs[0][1] if len(outputs) == 1 and not outputs[0][2] else None
         fit = Fit(self._binding(compiled, sizes), sizes[BATCH], single, is_direct, outputs, only)
         as_given = [a.reshape(a.shape[1:]) if single else a for a in arrays.values()]
@@ -447,6 +449,12 @@ class Net:
         return binding
 
     def _computed(self, compiled: Compiled, binding: Binding, arrays: Sequence[Array]) -> dict[str, Array]:
+        if compiled.changes:
+            with self.values.changing():
+                return self._run_bound(compiled, binding, arrays)
+        return self._run_bound(compiled, binding, arrays)
+
+    def _run_bound(self, compiled: Compiled, binding: Binding, arrays: Sequence[Array]) -> dict[str, Array]:
         if compiled.is_pure:
             return binding.run(arrays)
         if compiled.reads_clock:

@@ -76,13 +76,14 @@ def compile_stream(net: Net, over: str | None) -> Streaming:
     choices = remembered(net.dtype)
     before = build(schedule(prologue, prologue.outputs.values(), choices=choices), net.dtype, threads=net.threads)
     program = build(schedule(step, step.outputs.values(), step.updates, choices), net.dtype, threads=net.threads)
+    before.changes = program.changes = net.values
     read = {b.name for p in (before, program) for b in p.outline.of_kind("input")}
     whole = [n for n in lift(net.graph) if isinstance(n, Input) and (n.role == "input" or n.name in read)]
     length = size(parts.size)
     axes = {n.name: n.shape.index(length) for n in whole if length in n.shape}
     return Streaming(
         parts,
-        Compiled(Interface.of(prologue, prologue.outputs), before),
+        Compiled(Interface.of(prologue, prologue.outputs, {}), before),
         program,
         arguments((n for n in whole if n.per_example and length not in n.shape), net.dtype),
         arguments((replace(n, shape=without(n.shape, axes[n.name])) for n in whole if n.name in axes), net.dtype),

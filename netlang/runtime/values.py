@@ -1,9 +1,12 @@
-"""The values of a net: parameters and states by name, drawn when they are first asked for."""
+"""The values of a net: parameters and states by name, drawn when they are first asked for, and whether they may have
+changed: what programs keep depends on that."""
 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -13,19 +16,29 @@ import numpy.typing as npt
 from netlang.diagnostics import fail, listing, nearest
 
 Array = npt.NDArray[Any]
+_NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
 class Drawn(Mapping[str, Array]):
     """Parameters and states of these shapes, by name: those of the optimizer, and the others, at the first question.
 
-    `draw` gives the first values of those named. The arrays stay the same from then on.
+    `draw` gives the first values of those named. The arrays stay the same from then on. They are for programs, and to
+    be read; what changes them says so by `changing`. `mark` is one object as long as nothing has changed, and None
+    where something may have (see `netlang.targets.cpu.program.Changes`).
+
+    An array that is `given` away is made anew on the same memory, and whatever is made of it (a slice, a view, a buffer
+    of another library) holds it, as it is no view of another array. So it lives as long as anybody can write to the
+    memory; only a bare address is nobody's.
     """
+
+    mark: object | None = None
 
     def __init__(
         self, shapes: Mapping[str, tuple[int, ...]], draw: Callable[[Sequence[str]], Mapping[str, Array]]
     ) -> None:
         self.shapes, self._draw = shapes, draw
         self._arrays: dict[str, Array] = {}
+        self._given: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Array:
@@ -53,6 +66,34 @@ class Drawn(Mapping[str, Array]):
                 self._arrays[name][...] = array
             else:
                 self._arrays[name] = array
+        self.mark = None
+
+    def given(self, name: str) -> Array:
+        """An array on the memory of a name, for anybody to change at any time; the same as long as it is held."""
+        own = self[name]
+        with self._lock:
+            known = self._given.get(name)
+            array = known() if known is not None else None
+            if array is None:
+                array = np.asarray(memoryview(own))  # type: ignore[arg-type]
+                self._given[name] = weakref.ref(array)
+            self.mark = None
+        return array
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around what changes arrays: nothing that was known of them before holds afterwards."""
+        try:
+            yield
+        finally:
+            self.mark = None
+
+    def settled(self) -> object | None:
+        """A new mark, if nobody holds an array that was given away; else None."""
+        with self._lock:
+            self._given = {name: array for name, array in self._given.items() if array() is not None}
+            self.mark = None if self._given else object()
+            return self.mark
 
     def _drawn(self, name: str) -> Array:
         with self._lock:
@@ -72,19 +113,23 @@ def is_of_optimizer(name: str) -> bool:
 
 
 class Values(MutableMapping[str, Array]):
-    """Parameters or states by name; the arrays are those of the net, so changing one in place changes the net."""
+    """Parameters or states by name; the arrays are those of the net, so changing one in place changes the net.
 
-    def __init__(self, values: Mapping[str, Array], names: Sequence[str]) -> None:
-        self._values, self._names = values, dict.fromkeys(names)
+    As long as one is held, or anything that was made of its memory, the net takes it for changed in every call.
+    """
+
+    def __init__(self, values: Drawn, names: Sequence[str], carried: Mapping[str, Array] = _NOTHING) -> None:
+        """`carried` has the arrays of the names that it has."""
+        self._values, self._names, self._carried = values, dict.fromkeys(names), carried
 
     def __getitem__(self, name: str) -> Array:
         self._require(name)
-        return self._values[name]
+        return self._array(name)
 
     def __setitem__(self, name: str, value: npt.ArrayLike) -> None:
         """Copy values in; raises `NetlangError` for another shape or for what is not a number."""
         self._require(name)
-        target = self._values[name]
+        target = self._own(name)
         try:
             array = np.asarray(value)
         except (TypeError, ValueError):
@@ -97,11 +142,12 @@ class Values(MutableMapping[str, Array]):
                 f"`{name}` has shape {list(target.shape)}, found {list(array.shape)}",
                 help="give it an array of its shape",
             )
-        target[...] = array
+        with self._values.changing():
+            target[...] = array
 
     def get(self, name: str, default: Any = None) -> Any:
         """The array of this name, or the default where there is none."""
-        return self._values[name] if name in self else default
+        return self._array(name) if name in self else default
 
     def __delitem__(self, name: str) -> None:
         fail("fixed-names", f"`{name}` cannot be removed from a net", help="set it to zero instead")
@@ -116,7 +162,14 @@ class Values(MutableMapping[str, Array]):
         return name in self._names
 
     def __repr__(self) -> str:
-        return "{" + ", ".join(f"{n}: {list(self._values[n].shape)}" for n in self._names) + "}"
+        return "{" + ", ".join(f"{n}: {list(self._own(n).shape)}" for n in self._names) + "}"
+
+    def _array(self, name: str) -> Array:
+        """An array for the user."""
+        return self._carried[name] if name in self._carried else self._values.given(name)
+
+    def _own(self, name: str) -> Array:
+        return self._carried[name] if name in self._carried else self._values[name]
 
     def _require(self, name: str) -> None:
         if name not in self._names:

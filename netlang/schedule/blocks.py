@@ -42,8 +42,9 @@ class Nests:
     """Makes the nests of the groups of one kernel.
 
     `extents` has every index of the kernel; the tensors that it works in are added to `tensors` and their buffers to
-    `scratch`. `before` is what is done once, before all loops over time. Sums of products take the tilings of
-    `choices`, and are noted in `problems`.
+    `scratch`. `before` is what is done once, before all loops over time, and `prepared` what is done only where
+    parameters have changed: copies, each with the tensor that it is of. There are none unless it `keeps`. Sums of
+    products take the tilings of `choices`, and are noted in `problems`.
     """
 
     tensors: MutableMapping[str, Tensor]
@@ -51,14 +52,17 @@ class Nests:
     extents: dict[str, Int]
     scratch: dict[str, Buffer]
     choices: Mapping[str, str]
+    keeps: bool = True
     before: Body = ()
+    prepared: list[tuple[str, Body]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def nest(self, group: Group) -> Body:
         """The statements of a group, by tiles where that is better."""
         body: Body = ()
         rest: list[Condition] = []  # where the tilings before are not good
-        for tiled in tilings(group, self.tensors, partial(chosen, self.tensors, self.choices, self.problems)):
+        choice = partial(chosen, self.tensors, self.choices, self.problems)
+        for tiled in tilings(group, self.tensors, choice, keeps=self.keeps):
             body += _guarded(every([*rest, tiled.enough]), _Tiled(self, group, tiled).body())
             rest.append(negate(tiled.enough))
             if tiled.enough == TRUE:
@@ -71,11 +75,11 @@ class Nests:
         self.extents[name] = extent
         return name
 
-    def matrix(self, base: str, rows: Int, columns: Int) -> str:
+    def matrix(self, base: str, rows: Int, columns: Int, kind: str = "scratch") -> str:
         """A new tensor to work in."""
         name = fresh(base, self.tensors)
         self.tensors[name] = Tensor(name, name, name, (rows, columns), "real")
-        self.scratch[name] = Buffer(name, (rows, columns), "real", "scratch", slot=name)
+        self.scratch[name] = Buffer(name, (rows, columns), "real", kind, slot=name)
         return name
 
 
@@ -84,17 +88,34 @@ class _Tiled:
 
     def __init__(self, nests: Nests, group: Group, tiled: Tiling) -> None:
         self.nests, self.group, self.tiled = nests, group, tiled
+        self.first_lane, self.last_lane = ZERO, tiled.lanes.extent
         name = group.members[0].name
         if tiled.panel:
             turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
-            self.panels = nests.matrix(f"{name}.panels", tiled.pitch, turns)
+            self.panels = self._panels(f"{name}.panels", tiled.pitch, turns)
         if tiled.is_narrow:
-            self.narrow = nests.matrix(f"{name}.narrow", integer(NARROW), turns)
+            self.narrow = self._panels(f"{name}.narrow", integer(NARROW), turns)
         if tiled.is_copied:
             self.left = nests.matrix(f"{name}.left", turns, round_up(self.strip, LANES))
         # whole squares of them, so that the last rows can be turned as the others
         rows = tiled.block * (self.gathered if tiled.panel and not tiled.is_deep else ONE)
         self.sums = nests.matrix(f"{name}.sums", round_up(rows, LANES), tiled.pitch)
+
+    def _panels(self, name: str, lanes: Int, turns: Int) -> str:
+        """Where lanes of the right factor are copied to: where it is kept, for all loops around."""
+        if not self.tiled.is_kept:
+            return self.nests.matrix(name, lanes, turns)
+        copies = product(extent for _, extent in [*self.tiled.packed, *self.chunks])
+        return self.nests.matrix(name, copies * lanes, turns, "kept")
+
+    @cached_property
+    def chunks(self) -> list[tuple[str, Int]]:
+        """The loop over the chunks of the steps, where they are taken in chunks."""
+        tiled = self.tiled
+        if not tiled.is_deep:
+            return []
+        count = (tiled.steps[0].counts[0] + (tiled.chunk - 1)) // tiled.chunk.constant
+        return [(self.nests.index("chunk", count), count)]
 
     @property
     def strip(self) -> Int:
@@ -129,13 +150,22 @@ class _Tiled:
         tiled = self.tiled
         if not tiled.panel:
             return self._loops(tiled.outer, (*self._conditional((self._dot(),), (tiled.rows.extent,)), *self._rows()))
+        if tiled.by_lanes and not self._is_turned:
+            lanes = tiled.lanes.extent
+            first, last = self.nests.index("first", lanes), self.nests.index("last", lanes + 1)
+            self.first_lane, self.last_lane = index(first), index(last)
+            return (Share(first, last, lanes, tiled.panel, self._by_panels()),)
+        return self._by_panels()
+
+    def _by_panels(self) -> Body:
+        tiled = self.tiled
         if tiled.is_deep:
             return self._loops(tiled.packed, self._deep())
         inside = self._blocks() if tiled.is_gathered else self._loops(tiled.apart, self._blocks())
-        pack = self._pack(ZERO, tiled.steps)
+        pack = self._packed(ZERO, tiled.steps)
         if not tiled.is_hoisted(self.group):
             return self._loops(tiled.packed, (*pack, *inside))
-        self.nests.before += _guarded(tiled.enough, pack)
+        self.nests.before += _guarded(tiled.enough, pack) if pack else ()
         return inside
 
     def _loops(self, ranges: Iterable[tuple[str, Int]], inner: Body) -> Body:
@@ -166,7 +196,7 @@ class _Tiled:
         Where there are no other loops of which threads could do parts, they share the rows.
         """
         rows, nests = self.tiled.rows.extent, self.nests
-        if self.tiled.outer:
+        if self.tiled.outer or self.first_lane != ZERO:
             return self._blocks_of(ZERO, rows, height, body)
         start, stop = nests.index("first", rows), nests.index("last", rows)
         return (Share(start, stop, rows, 1, self._blocks_of(index(start), index(stop), height, body)),)
@@ -185,8 +215,7 @@ class _Tiled:
         tiled = self.tiled
         step, *inner = tiled.steps
         length = tiled.chunk
-        count = (step.counts[0] + (length - 1)) // length.constant
-        chunk = self.nests.index("chunk", count)
+        ((chunk, count),) = self.chunks
         first = index(chunk) * length
         counts = (length, *(n - first for n in step.counts))
         steps = (replace(step, counts=counts), *inner)
@@ -203,21 +232,37 @@ class _Tiled:
             multiplied = block(ZERO, (tiled.together,))
         else:
             multiplied = self._blocks_of(ZERO, rows, self.strip, block)
-        inside = (*self._pack(first * step.right, steps), *self._loops(tiled.apart, multiplied))
+        inside = (*self._packed(first * step.right, steps), *self._loops(tiled.apart, multiplied))
         sums = self._conditional(self._loops([(chunk, count)], inside), (tiled.block,))
         rest = self._rows(above)
         return (*sums, *(rest if tiled.is_gathered else self._loops(tiled.around, rest)))
 
-    def _pack(self, distance: Int, steps: tuple[Step, ...]) -> Body:
+    def _packed(self, distance: Int, steps: tuple[Step, ...]) -> Body:
+        """The copy of the right factor; where it is kept, that is done elsewhere."""
         tiled, lane = self.tiled, self.tiled.lanes.step
 
         def pack(target: str, panel: int, first: Int, lanes: Int) -> Pack:
             moves = moved_into(panel, [(step.counts, step.right) for step in steps])
-            return Pack(target, ZERO, panel, moved(tiled.right, distance + first * lane), (lanes,), lane, moves)
+            source = moved(tiled.right, distance + first * lane)
+            return Pack(target, ZERO, panel, source, (lanes,), lane, moves, at=self._at(target))
 
         whole = tiled.lanes.extent - tiled.rest
-        body = (pack(self.panels, tiled.panel, ZERO, whole),)
-        return (*body, pack(self.narrow, NARROW, whole, tiled.rest)) if tiled.is_narrow else body
+        packs = [pack(self.panels, tiled.panel, ZERO, whole)]
+        if tiled.is_narrow:
+            packs.append(pack(self.narrow, NARROW, whole, tiled.rest))
+        if not tiled.is_kept:
+            return tuple(packs)
+        around = [*tiled.packed, *self.chunks]
+        self.nests.prepared += [(each.source.tensor, self._loops(around, (each,))) for each in packs]
+        return ()
+
+    def _at(self, panels: str) -> Int:
+        """The element of the copied factor at which the panels of this turn of the loops around begin."""
+        if not self.tiled.is_kept:
+            return ZERO
+        rows, columns = self.nests.tensors[panels].shape
+        around = [*self.tiled.packed, *self.chunks]
+        return place_in(around) * (rows * columns // product(extent for _, extent in around).constant)
 
     def _summed(
         self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
@@ -227,7 +272,7 @@ class _Tiled:
 
     def _multiply(self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read) -> Body:
         """The products of a block of rows; its left factor may be copied before."""
-        tiled, lanes = self.tiled, self.tiled.lanes.extent - self.tiled.rest
+        tiled, lanes = self.tiled, self.last_lane - self.first_lane - self.tiled.rest
         row, copied = tiled.rows.step, tuple[Statement, ...]()
         if tiled.is_copied:
             panel = round_up(self.strip, LANES).constant
@@ -237,10 +282,13 @@ class _Tiled:
             left, row = Read(self.left, (ZERO, ZERO)), ONE
             steps = in_panels(panel, [step.counts for step in steps])
         steps = merged([replace(step, right=step.left) for step in steps])  # the panels go on with any step
-        whole = Multiply(self.sums, first, rows, left, row, self.panels, tiled.panel, lanes, steps, start)
+        right = (self.panels, tiled.panel, lanes)
+        at, lane = self._at(self.panels), self.first_lane
+        whole = Multiply(self.sums, first, rows, left, row, *right, steps, start, at=at, lane=lane)
         if not tiled.is_narrow:
             return *copied, whole
-        return *copied, whole, replace(whole, right=self.narrow, panel=NARROW, lanes=tiled.rest, to=lanes)
+        narrow = replace(whole, right=self.narrow, panel=NARROW, lanes=tiled.rest, to=lanes, at=self._at(self.narrow))
+        return *copied, whole, narrow
 
     def _dot(self) -> Dot:
         tiled, rows, lanes = self.tiled, self.tiled.rows, self.tiled.lanes
@@ -275,9 +323,10 @@ class _Tiled:
         rest = scalars_and_stores(group, group.members[1:], self.nests.tensors, self.nests.stored, reduced)
         together = tiled.around if tiled.is_gathered else []
         if not self._is_turned:
-            total = Assign(reduced.name, "real", Read(self.sums, (above + row, lane)))
+            total = Assign(reduced.name, "real", Read(self.sums, (above + row, lane - self.first_lane)))
             body = self._loops(together, (total, *rest))
-            return self._axis(tiled.rows, first, stops, self._axis(tiled.lanes, ZERO, (lanes,), body))
+            body = self._axis(tiled.lanes, self.first_lane, (self.last_lane,), body)
+            return self._axis(tiled.rows, first, stops, body)
         rows = tuple(stop - first for stop in stops)
         to = place_in(together) * tiled.pitch
         total = Assign(reduced.name, "real", Read(self.turned, (to + lane, row)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from netlang.diagnostics import InternalError, fail
@@ -67,8 +67,13 @@ def add_copies(
     return results, next_values
 
 
-def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, Tensor], dict[str, Buffer]]:
-    """A tensor for every node, and a buffer for each that is not a view or drawn; those of `results` are outputs."""
+def allocate(
+    nodes: Iterable[Node], results: Iterable[str], kept: Collection[str] = ()
+) -> tuple[dict[str, Tensor], dict[str, Buffer]]:
+    """A tensor for every node, and a buffer for each that is not a view or drawn; those of `results` are outputs.
+
+    The elements of the nodes in `kept` are the same in all runs until somebody changes a parameter.
+    """
     tensors: dict[str, Tensor] = {}
     buffers: dict[str, Buffer] = {}
     for node in nodes:
@@ -85,7 +90,8 @@ def allocate(nodes: Iterable[Node], results: Iterable[str]) -> tuple[dict[str, T
         draws = node.distribution if isinstance(node, Random) else ""
         if draws == "haar":
             raise InternalError("schedule", f"`{node.name}` draws an orthogonal matrix, which only initial values may")
-        tensors[node.name] = Tensor(node.name, node.name, node.name, node.shape, node.dtype, draws)
+        stays = node.name in kept
+        tensors[node.name] = Tensor(node.name, node.name, node.name, node.shape, node.dtype, draws, kept=stays)
         if not draws:
             kind = _KINDS.get(type(node), "temporary")
             buffers[node.name] = Buffer(node.name, node.shape, node.dtype, kind, slot=node.name)

@@ -52,7 +52,8 @@ def _problem_key(group: Group, factors: Sequence[Read], tensors: Mapping[str, Te
     extents = [_texts((extent for _, extent in ranges), names) for ranges in (group.ranges, reduction.ranges)]
     places = _texts((tensors[f.tensor].place(f.indices) for f in factors), names)
     stored = Tensor("", "", "", group.shape, "real").place(group.places)
-    return "; ".join([*extents, *places.split(", "), _texts([stored], names)])
+    kept = [f"{k} kept" for k, factor in enumerate(factors) if tensors[factor.tensor].kept]
+    return "; ".join([*extents, *places.split(", "), _texts([stored], names), *kept])
 
 
 def _tiling_text(tiling: Tiling, names: Names) -> str:

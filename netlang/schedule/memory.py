@@ -13,10 +13,25 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 @dataclass(frozen=True)
 class Plan:
-    """Byte offsets of the temporaries in an arena of `bytes`, for given run-time sizes."""
+    """Byte offsets of buffers in memory of `bytes`, for given run-time sizes."""
 
     offsets: Mapping[str, int]
     bytes: int
+
+
+def crossing(
+    buffers: Mapping[str, Buffer], tensors: Mapping[str, Tensor], prepared: Sequence[Kernel], kernels: Sequence[Kernel]
+) -> dict[str, Buffer]:
+    """The buffers, those kept that are filled by the prepared kernels and read by the others, and no more."""
+    filled = {tensors[t].buffer for k in prepared for t, _, stored in accesses(k.body) if stored}
+    read = {tensors[t].buffer for k in kernels for t, _, _ in accesses(k.body)}
+
+    def kind(b: Buffer) -> str:
+        if b.kind not in ("temporary", "kept"):
+            return b.kind
+        return "kept" if b.name in filled & read else "temporary"
+
+    return {name: replace(b, kind=kind(b)) for name, b in buffers.items()}
 
 
 def lifetimes(
@@ -78,6 +93,16 @@ def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4, threads:
         placed.append((offset, size, start, end))
     total = max((o + n for o, n, _, _ in placed), default=0)
     return Plan(MappingProxyType({b.name: offsets[b.slot] for b in program.temporaries}), total)
+
+
+def plan_kept(program: Program, itemsize: int = 4) -> Plan:
+    """Assign offsets to what is kept from run to run, in memory of its own."""
+    offsets: dict[str, int] = {}
+    total = 0
+    for buffer in program.of_kind("kept"):
+        offsets[buffer.name] = total
+        total += _aligned(buffer.elements.constant * (8 if buffer.dtype == "int" else itemsize))
+    return Plan(MappingProxyType(offsets), total)
 
 
 def _gap(taken: Iterable[tuple[int, int]], size: int) -> int:

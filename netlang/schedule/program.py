@@ -23,11 +23,11 @@ from netlang.graph.traversal import tensor_reads
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of a program. `kind` is input, param, state, output (all owned by the caller), temporary or scratch.
+    """Memory of a program. `kind` is input, param, state, output (all owned by the caller), kept, temporary or scratch.
 
-    Temporaries live in an arena from kernel `first` to kernel `last`; those with equal `slot` share one place because
-    each takes over from the one before it, element by element. Scratch is what one kernel works in; there is
-    `private` scratch for each thread.
+    What is kept stays from run to run. Temporaries live in an arena from kernel `first` to kernel `last`; those with
+    equal `slot` share one place because each takes over from the one before it, element by element. Scratch is what
+    one kernel works in; there is `private` scratch for each thread.
     """
 
     name: str
@@ -49,7 +49,8 @@ class Tensor:
     """What a read or a store names: a shape over a buffer's elements in row-major order, or a random node.
 
     `source` is the node whose elements they are (a view's operand), which may live in the `buffer` of another, as the
-    next value of a parameter. `draws` is the distribution of a random node, which has no memory.
+    next value of a parameter. `draws` is the distribution of a random node, which has no memory. What is `kept` is the
+    same in all runs until somebody changes a parameter (see `kept`).
     """
 
     name: str
@@ -59,6 +60,7 @@ class Tensor:
     dtype: str
     draws: str = ""
     passing: int = -1
+    kept: bool = False
 
     @property
     def extents(self) -> tuple[Int, ...]:
@@ -199,7 +201,7 @@ class Pack:
     `panel` is how many lanes a panel has, `source` the element of the first lane and the first turn; the least of
     `lanes` is how many lanes there are, `lane` how far apart. Of a step, `left` is how far it moves in the target, and
     `right` in the source; the order of the steps does not matter. The first panel is written from lane `to` on;
-    the panels are those from lane `first` on.
+    the panels are those from lane `first` on. They begin at the element `at` of the target.
     """
 
     target: str
@@ -210,6 +212,13 @@ class Pack:
     lane: Int
     steps: tuple[Step, ...]
     first: Int = ZERO
+    at: Int = ZERO
+
+    @property
+    def elements(self) -> Int:
+        """How many elements the panels have."""
+        lanes = (self.lanes[0] + (self.panel - 1)) // self.panel * self.panel
+        return lanes * product(step.counts[0] for step in self.steps)
 
 
 @dataclass(frozen=True)
@@ -218,9 +227,9 @@ class Multiply:
 
     `target` is a scratch matrix, written from row `first` on; the least of `rows` is how many there are. `left` is the
     element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` are the panels
-    of `panel` of the `lanes` each that `Pack` has made with the same steps. Where `start` is not 0, the sum is added to
-    the target. The lanes go into the target from lane `to` on. A panel of `NARROW` wants a last step of 1 of the left
-    factor.
+    of `panel` of the `lanes` each that `Pack` has made with the same steps, from its element `at` on; the first of them
+    is that of lane `lane`. Where `start` is not 0, the sum is added to the target. The lanes go into the target from
+    lane `to` on. A panel of `NARROW` wants a last step of 1 of the left factor.
     """
 
     target: str
@@ -234,6 +243,8 @@ class Multiply:
     steps: tuple[Step, ...]
     start: Int
     to: Int = ZERO
+    at: Int = ZERO
+    lane: Int = ZERO
 
 
 @dataclass(frozen=True)
@@ -331,8 +342,9 @@ class Kernel:
 class Program:
     """Buffers, and the kernels that fill them in order.
 
-    `outputs` maps each root to the tensor that holds it; `sizes` and `keys` are the run-time sizes and the random nodes
-    whose keys a run needs, in the order of the slots of the target's table.
+    `prepared` are kernels that come before, and fill what is kept: only where parameters have changed, those that are
+    `copied`. `outputs` maps each root to the tensor that holds it; `sizes` and `keys` are the run-time sizes and the
+    random nodes whose keys a run needs, in the order of the slots of the target's table.
     """
 
     name: str
@@ -342,6 +354,8 @@ class Program:
     outputs: Mapping[str, Tensor]
     sizes: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    prepared: tuple[Kernel, ...] = ()
+    copied: tuple[str, ...] = ()
 
     def of_kind(self, *kinds: str) -> tuple[Buffer, ...]:
         return tuple(b for b in self.buffers.values() if b.kind in kinds)
@@ -360,7 +374,8 @@ def alone(program: Program, kernel: Kernel) -> Program:
         for name, buffer in program.buffers.items()
         if name in touched
     }
-    return replace(program, buffers=MappingProxyType(buffers), kernels=(kernel,), outputs=MappingProxyType({}))
+    nothing = MappingProxyType[str, Tensor]({})
+    return replace(program, buffers=MappingProxyType(buffers), prepared=(), kernels=(kernel,), outputs=nothing)
 
 
 def outlined(program: Program) -> Program:
@@ -378,8 +393,9 @@ def outlined(program: Program) -> Program:
             problems=(),
         )
 
-    kernels = tuple(map(bare, program.kernels))
-    return replace(program, buffers=dict(program.buffers), tensors={}, kernels=kernels, outputs=dict(program.outputs))
+    kernels, prepared = tuple(map(bare, program.kernels)), tuple(map(bare, program.prepared))
+    buffers, outputs = dict(program.buffers), dict(program.outputs)
+    return replace(program, buffers=buffers, tensors={}, kernels=kernels, outputs=outputs, prepared=prepared)
 
 
 # --- traversal -----------------------------------------------------------------------------------------------------
@@ -419,10 +435,10 @@ def places(statement: Statement) -> tuple[Int, ...]:
     if isinstance(statement, Pack | Multiply | Dot):
         numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
         if isinstance(statement, Pack):
-            return (*numbers, statement.to, *statement.lanes, statement.lane, statement.first)
+            return (*numbers, statement.to, *statement.lanes, statement.lane, statement.first, statement.at)
         if isinstance(statement, Dot):
             return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes, statement.first)
-        lanes = (statement.lanes, statement.start, statement.to)
+        lanes = (statement.lanes, statement.start, statement.to, statement.at, statement.lane)
         return (*numbers, statement.first, *statement.rows, statement.row, *lanes)
     if isinstance(statement, Share):
         return (statement.extent,)
@@ -482,6 +498,7 @@ def rewrite_statements(
                 lane=ints(s.lane),
                 steps=tuple(map(step, s.steps)),
                 first=ints(s.first),
+                at=ints(s.at),
             )
         if isinstance(s, Turn):
             rows = tuple(map(ints, s.rows))
@@ -509,6 +526,8 @@ def rewrite_statements(
                 steps=tuple(map(step, s.steps)),
                 start=ints(s.start),
                 to=ints(s.to),
+                at=ints(s.at),
+                lane=ints(s.lane),
             )
         if isinstance(s, Share):
             return Share(s.first, s.last, ints(s.extent), s.grain, tuple(map(one, s.body)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from netlang.graph.expression import Read, Reduce
@@ -28,10 +28,11 @@ from netlang.schedule.collapse import collapsed
 from netlang.schedule.digits import with_digits
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
+from netlang.schedule.kept import kept
 from netlang.schedule.layouts import with_layouts
 from netlang.schedule.margins import with_margins
 from netlang.schedule.masks import with_whole_sums
-from netlang.schedule.memory import lifetimes
+from netlang.schedule.memory import crossing, lifetimes
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.partial import with_partial_sums
 from netlang.schedule.program import (
@@ -39,6 +40,7 @@ from netlang.schedule.program import (
     Buffer,
     Kernel,
     Loop,
+    Pack,
     Program,
     Statement,
     Tensor,
@@ -57,14 +59,20 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def schedule(
-    graph: Graph, roots: Iterable[str], updates: Mapping[str, str] = _NONE, choices: Mapping[str, str] = _NONE
+    graph: Graph,
+    roots: Iterable[str],
+    updates: Mapping[str, str] = _NONE,
+    choices: Mapping[str, str] = _NONE,
+    *,
+    keeps: bool = True,
 ) -> Program:
     """The program that computes the nodes `roots`, and gives parameters and states their next values, `updates`.
 
     `graph` is lifted and in normal form. A root's buffer has the root's name and belongs to the caller; a root that is
     an input, a parameter or a state that keeps its value is read from that node's own buffer. Every node reads the old
     values of what is updated. Sums of products are tiled as the model of their cost says, or as `choices` does, by the
-    keys of their problems (see `netlang.schedule.choices`).
+    keys of their problems (see `netlang.schedule.choices`). With `keeps`, what depends on parameters alone is prepared
+    apart from the rest.
     """
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
@@ -76,45 +84,77 @@ def schedule(
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
     results, next_values = add_copies(nodes, roots, updates)
-    tensors, buffers = allocate(nodes.values(), results.values())
-    groups = _grouped(order, nodes, tensors)
+    stays = kept(graph, updates, fixed) if keeps else frozenset()
+    tensors, buffers = allocate(nodes.values(), results.values(), stays)
+    groups = _grouped(order, nodes, tensors, stays)
     groups = accumulate_updates(groups, tensors, buffers, next_values)
     groups = after_readers(groups, tensors, next_values)
     update_in_place(groups, tensors, buffers, next_values)
     stored = stored_members(groups, tensors, {*results.values(), *next_values})
     keep_one_step(groups, tensors, buffers, stored)
     rows = row_updates(groups, tensors, buffers, stored)
-    kernels = tuple(
-        _kernel(group, tensors, buffers, stored, graph.nodes, choices, rows.get(id(group))) for group in groups
-    )
-    used = {tensor for kernel in kernels for tensor, _, _ in accesses(kernel.body)} | set(results.values())
+    prepared: list[Kernel] = []
+    kernels: list[Kernel] = []
+    copies: dict[str, list[Kernel]] = {}  # of what is kept, by its buffer
+    for group in groups:
+        is_kept = all(member.name in stays for member in group.members)
+        row_update = rows.get(id(group))
+        kernel, made = _kernel(group, tensors, buffers, stored, graph.nodes, choices, row_update, not is_kept)
+        (prepared if is_kept else kernels).append(kernel)
+        for source, copy in made:
+            copies.setdefault(tensors[source].buffer, []).append(copy)
+    prepared = _with_copies(prepared, copies, tensors)
+    every = (*prepared, *kernels)
+    used = {tensor for kernel in every for tensor, _, _ in accesses(kernel.body)} | set(results.values())
     live = {tensors[t].buffer for t in used}
-    buffers = lifetimes({n: b for n, b in buffers.items() if n in live}, tensors, kernels)
+    buffers = crossing({n: b for n, b in buffers.items() if n in live}, tensors, prepared, kernels)
+    buffers = lifetimes(buffers, tensors, every)
     drawn = {tensors[t].source for t in used}
+    copied = {tensors[t].buffer for kernel in prepared for t, _, _ in accesses(kernel.body)}
     return Program(
         graph.name,
         MappingProxyType(buffers),
         MappingProxyType(tensors),
-        kernels,
+        tuple(kernels),
         MappingProxyType({root: tensors[node] for root, node in results.items()}),
-        _sizes(buffers.values(), kernels),
+        _sizes(buffers.values(), every),
         tuple(n.name for n in nodes.values() if isinstance(n, Random) and n.name in drawn),
+        tuple(prepared),
+        tuple(b.name for b in buffers.values() if b.kind in ("param", "state") and b.name in copied),
     )
 
 
+def _with_copies(
+    kernels: Sequence[Kernel], copies: Mapping[str, list[Kernel]], tensors: Mapping[str, Tensor]
+) -> list[Kernel]:
+    """The kernels with the copies of what they compute, each as early as it can be; first those of parameters."""
+    last: dict[str, int] = {}
+    for k, kernel in enumerate(kernels):
+        last |= {tensors[t].buffer: k for t, _, stored in accesses(kernel.body) if stored}
+    out = [copy for buffer, its in copies.items() if buffer not in last for copy in its]
+    for k, kernel in enumerate(kernels):
+        out += [kernel, *(copy for buffer, its in copies.items() if last.get(buffer) == k for copy in its)]
+    return out
+
+
 def _grouped(
-    order: list[list[Node] | TimeLoop], nodes: Mapping[str, Node], tensors: Mapping[str, Tensor]
+    order: list[list[Node] | TimeLoop],
+    nodes: Mapping[str, Node],
+    tensors: Mapping[str, Tensor],
+    stays: Collection[str] = (),
 ) -> list[Group | Recurrence]:
-    """The equations in groups, each a kernel; copies that were added come last."""
+    """The equations in groups, each a kernel: first those that are kept; copies that were added come last."""
     planned = {n.name for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
     copies = [node for name, node in nodes.items() if name not in planned]
     groups: list[Group | Recurrence] = []
-    for part in [*order, copies]:
-        if isinstance(part, TimeLoop):
-            groups.append(recurrence(part, nodes, tensors, set()))
-        else:
-            scheduled = (nodes[n.name] for n in part)
-            groups += fuse((n for n in scheduled if isinstance(n, Equation)), tensors)
+    for is_kept in (True, False):
+        for part in [*order, copies]:
+            if isinstance(part, TimeLoop):
+                if (part.nodes[0].name in stays) == is_kept:
+                    groups.append(recurrence(part, nodes, tensors, set()))
+            else:
+                scheduled = (nodes[n.name] for n in part if (n.name in stays) == is_kept)
+                groups += fuse((n for n in scheduled if isinstance(n, Equation)), tensors)
     return groups
 
 
@@ -126,14 +166,18 @@ def _kernel(
     nodes: Mapping[str, Node],
     choices: Mapping[str, str],
     rows: RowUpdate | None = None,
-) -> Kernel:
-    """The kernel of a group; the tensors and buffers that it works in are added to those of the program."""
+    keeps: bool = True,
+) -> tuple[Kernel, list[tuple[str, Kernel]]]:
+    """The kernel of a group, and those that prepare copies for it, each with the tensor that it copies.
+
+    The tensors and buffers that they work in are added to those of the program.
+    """
     if isinstance(group, Recurrence):
-        nests = Nests(tensors, stored, dict(group.ranges), buffers, choices)
+        nests = Nests(tensors, stored, dict(group.ranges), buffers, choices, keeps)
         nest = recurrence_nest(group, nests)
         body, extents = collapsed((*nests.before, *nest), nests.extents, tensors)
         body, work = for_threads(body, extents, tensors, buffers)
-        return Kernel(
+        kernel = Kernel(
             name=next((m.name for m in reversed(group.members) if m.name in stored), group.members[0].name),
             kind="recurrence",
             ranges=((group.time, group.steps),),
@@ -143,9 +187,10 @@ def _kernel(
             work=work,
             problems=tuple(nests.problems),
         )
+        return kernel, _copies(nests, group.members[0].origin)
     reduction = group.reduction
     ranges = dict(group.ranges) | (dict(reduction.ranges) if reduction is not None else {})
-    nests = Nests(tensors, stored, ranges, buffers, choices)
+    nests = Nests(tensors, stored, ranges, buffers, choices, keeps)
     if rows is not None:
         ranges |= rows.extents
     nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
@@ -155,7 +200,7 @@ def _kernel(
     kind = "elementwise" if reduction is None else "reduction" if roles is None else "contraction"
     flat = _is_flat(body, tensors)
     body, work = for_threads(body, extents, tensors, buffers)
-    return Kernel(
+    kernel = Kernel(
         name=next((m.name for m in group.members if m.name in stored), group.members[0].name),
         kind=kind,
         ranges=tuple(group.ranges),
@@ -168,6 +213,20 @@ def _kernel(
         work=work,
         problems=tuple(nests.problems),
     )
+    return kernel, _copies(nests, group.members[0].origin)
+
+
+def _copies(nests: Nests, origin: Origin) -> list[tuple[str, Kernel]]:
+    """The kernels of the copies that are kept for a group."""
+    out = []
+    for source, nest in nests.prepared:
+        body, extents = collapsed(nest, nests.extents, nests.tensors)
+        body, work = for_threads(body, extents, nests.tensors, nests.scratch)
+        target = next(s.target for s in statements(nest) if isinstance(s, Pack))
+        text = (f"{target}: panels of {source}", origin)
+        kernel = Kernel(target, "copy", (), MappingProxyType(extents), body, (text,), work=work)
+        out.append((source, kernel))
+    return out
 
 
 def _sources(members: Iterable[Equation], nodes: Mapping[str, Node]) -> tuple[tuple[str, Origin], ...]:

@@ -36,9 +36,12 @@ def program_text(program: Program) -> str:
     lines = [f"program {program.name}"]
     if program.sizes or program.keys:
         lines.append(f"sizes {' '.join(program.sizes)}" + (f"; keys {' '.join(program.keys)}" if program.keys else ""))
-    lines += ["buffers", *(f"  {_buffer(b)}" for b in program.buffers.values()), "kernels"]
-    for number, kernel in enumerate(program.kernels):
-        lines += [f"  {line}" for line in _kernel(number, kernel)]
+    lines += ["buffers", *(f"  {_buffer(b)}" for b in program.buffers.values())]
+    first = len(program.prepared)
+    for title, start, kernels in (("prepared", 0, program.prepared), ("kernels", first, program.kernels)):
+        lines += [title] if kernels or title == "kernels" else []
+        for number, kernel in enumerate(kernels, start):
+            lines += [f"  {line}" for line in _kernel(number, kernel)]
     if program.outputs:
         lines.append("outputs")
         lines += [f"  {root} = {t.buffer}{shape_text(t.shape)}" for root, t in program.outputs.items()]
@@ -89,13 +92,16 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             lanes = f"lanes {_end('min', s.lanes)} by {s.lane.key}"
             to = "" if s.to == ZERO else f" from {s.to.key}"
             panels = f"panels of {s.panel} of {expression_text(s.source)}, {lanes}"
-            yield f"{margin}{s.target}{to} = {panels}, {_steps(s.steps)}"
+            at = "" if s.at == ZERO else f" at {s.at.key}"
+            yield f"{margin}{s.target}{to}{at} = {panels}, {_steps(s.steps)}"
         elif isinstance(s, Multiply):
             rows = f"rows {_end('min', s.rows)} by {s.row.key}"
             at = "" if s.first == ZERO else f" from {s.first.key}"
             at += "" if s.to == ZERO else f", lane {s.to.key}"
             sign = f"{at} =" if s.start == ZERO else f"{at} (+)= [{s.start.key}]"
-            yield f"{margin}{s.target}{sign} {expression_text(s.left)}, {rows} * {s.right}, {_steps(s.steps)}"
+            right = s.right if s.at == ZERO else f"{s.right} at {s.at.key}"
+            right += "" if s.lane == ZERO else f" from lane {s.lane.key}, lanes {s.lanes.key}"
+            yield f"{margin}{s.target}{sign} {expression_text(s.left)}, {rows} * {right}, {_steps(s.steps)}"
         elif isinstance(s, Dot):
             left = f"{expression_text(s.left)}, rows {s.rows.key} by {s.row.key}"
             right = f"{expression_text(s.right)}, lanes {s.lanes.key} by {s.lane.key}"

@@ -291,6 +291,8 @@ class _Threads:
                 yield from (self._access(f.tensor, f.indices, False, over) for f in value.fetches())
             if isinstance(s, Store):
                 yield self._access(s.tensor, s.indices, True, over)
+            elif isinstance(s, Pack) and s.at != ZERO:
+                yield _Access(self.tensors[s.target].buffer, s.at, s.elements, True, over)
             elif isinstance(s, Pack | Dot):
                 yield self._whole(s.target, True, over)
             elif isinstance(s, Turn):

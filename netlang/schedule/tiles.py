@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from netlang.graph.constructors import at_least_zero, every
 from netlang.graph.expression import TRUE, Any, Condition, Read
-from netlang.graph.integer import ONE, ZERO, Index, Int, Size, index, integer, is_nonnegative, product
+from netlang.graph.integer import ONE, ZERO, Fetch, Index, Int, Size, index, integer, is_nonnegative, product
 from netlang.graph.traversal import free_indices
 from netlang.schedule.order import Group, Ranges, contraction, interval, split_guard
 from netlang.schedule.program import LANES, NARROW, PANELS, SUMS, Step, Tensor
@@ -29,9 +29,12 @@ COPIED = 2**17  # elements at most of a block of rows that is copied
 CACHED = 2**18  # elements of panels that stay in a cache
 NEAR, PAGE = 512, 512  # distances in elements: multiples of the one compete for places in a cache
 GATHERED = 64  # sums at most that are gathered and stored together
+SHARED = 4  # panels that threads may share
 UNSURE = 2.0  # how much better a tiling must be that takes rows or lanes of which there may be few
 RUN = 4  # cycles that a tile takes for a run of its innermost loop besides the turns
 PLAIN = 6  # products that plain loops do in a cycle
+COPIES = ((False, False), (False, True), (True, True))  # whether the left factor is copied, and the order of the steps
+MOST_KEPT = 2**22  # elements of a factor that is kept in panels where there may be few rows
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Tiling:
     lanes go into a panel, 0 where the factors are read in place. Where it `is_narrow`, the lanes beyond the last full
     vector go into a narrow panel. Where it `is_gathered`, neighbours in memory are along the loops `around`, and
     their sums are stored together. Where it `is_copied`, blocks of rows of the left factor are copied side by side, as
-    the lanes of the right one. It is good where `enough` holds, and takes about `cost` cycles for a product.
+    the lanes of the right one. Where it `is_kept`, the panels of the right factor are there from run to run. It is good
+    where `enough` holds, and takes about `cost` cycles for a product.
     """
 
     left: Read
@@ -74,6 +78,7 @@ class Tiling:
     is_narrow: bool = False
     is_gathered: bool = False
     is_copied: bool = False
+    is_kept: bool = False
     enough: Condition = TRUE
     cost: float = field(default=0.0, compare=False)
 
@@ -105,6 +110,14 @@ class Tiling:
     def rest(self) -> Int:
         """The lanes that go into a narrow panel, behind the others."""
         return self.lanes.extent % LANES if self.is_narrow else ZERO
+
+    @property
+    def by_lanes(self) -> bool:
+        """Whether threads share the lanes, so that each reads panels of its own: where these are more than the rows."""
+        if not self.is_kept or self.packed or self.is_gathered or self.is_narrow:
+            return False
+        rows = guess(self.rows.extent * product(extent for _, extent in self.around), 1)
+        return self.lanes.extent.constant >= max(rows, SHARED * self.panel)
 
     @property
     def around(self) -> Ranges:
@@ -165,12 +178,16 @@ Choice = Callable[[Group, Sequence[Read], Sequence[Tiling]], Tiling]
 
 
 def tilings(
-    group: Group, tensors: Mapping[str, Tensor], choice: Choice = lambda group, factors, found: found[0]
+    group: Group,
+    tensors: Mapping[str, Tensor],
+    choice: Choice = lambda group, factors, found: found[0],
+    *,
+    keeps: bool = True,
 ) -> tuple[Tiling, ...]:
     """The best tilings of the group's reduction; the first one that is `enough` is to be taken, else plain loops.
 
     None are found where plain loops are as good, or the structure does not fit. By default the `choice` is that of the
-    least cost.
+    least cost. None has kept panels unless it `keeps`.
     """
     roles, reduction = contraction(group), group.reduction
     if roles is None or reduction is None or group.members[0].dtype != "real":
@@ -195,7 +212,7 @@ def tilings(
     both = ((factors[0], left), (factors[1], right))
     candidates: list[Tiling] = []
     for (one, its), (other, others) in (both, both[::-1]):
-        candidates += _tilings(group, one, its, other, others, batch, summed, tensors)
+        candidates += _tilings(group, one, its, other, others, batch, summed, tensors, keeps)
     good = [t for t in candidates if t.cost < 1 / PLAIN]
     good.sort(key=lambda t: (t.cost, abs(guess(t.rows.step))))
     best = next((t for t in good if t.enough == TRUE or t.panel), None)
@@ -275,6 +292,7 @@ def _tilings(
     batch: Ranges,
     summed: _Summed,
     tensors: Mapping[str, Tensor],
+    keeps: bool,
 ) -> Iterable[Tiling]:
     """The tilings with rows from the left and lanes from the right factor."""
     tiled = {*summed.counts, *(n for n, _ in (*left_ranges, *right_ranges))}
@@ -293,15 +311,16 @@ def _tilings(
             outer = [*packed, *(r for r in left_ranges if r[0] not in rows.names)]
             at = origin | dict.fromkeys((*rows.names, *lanes.names), ZERO)
             found = Tiling(_at(left, at), _at(right, at), outer, packed, rows, lanes, orders[0], summed.conditions)
+            found = replace(found, is_kept=keeps and tensors[right.tensor].kept and _can_be_kept(found))
             for panel in PANELS:
-                for copied, by_right in ((False, False), (False, True), (True, True)):
+                for copied, by_right in COPIES if not found.is_kept or _many_rows(found) else COPIES[:-1]:
                     by_panels = replace(found, panel=panel, is_copied=copied, steps=orders[by_right])
                     by_panels = replace(by_panels, is_gathered=_is_gathered(found, group))
                     for is_narrow in (False, True) if _has_narrow_rest(by_panels) else (False,):
                         each = replace(by_panels, is_narrow=is_narrow)
                         yield replace(each, enough=_enough(each, group), cost=_cost(each, group))
             few = integer(FEW_HOISTED if found.is_hoisted(group) else FEW) - rows.extent
-            if _is_in_place(found) and not (few.is_constant and few.constant < 0):
+            if _is_in_place(found) and not found.is_kept and not (few.is_constant and few.constant < 0):
                 yield replace(found, enough=every([at_least_zero(few)]), cost=_cost_in_place(found))
 
 
@@ -426,6 +445,26 @@ def last_tiled(t: Tiling, group: Group) -> tuple[str, ...]:
     return tuple(i for i in group.indices if not (t.is_gathered and i in dict(t.around)))[-1:]
 
 
+def _many_rows(t: Tiling) -> bool:
+    """Whether there are many rows for a copy of the right factor, whatever the sizes at run time are."""
+    return guess(t.rows.extent * product(extent for _, extent in t.around), 1) > FEW
+
+
+def _can_be_kept(t: Tiling) -> bool:
+    """Whether panels of the right factor can be made before the sizes at run time are known, and are worth the memory.
+
+    A large factor that few rows may want to read in place is not copied.
+    """
+    names = {name for name, _ in t.packed}
+    numbers = [*t.right.indices, t.lanes.step, t.lanes.extent, *(extent for _, extent in t.packed)]
+    numbers += [n for step in t.steps for n in (*step.counts, step.right)]
+    atoms = [atom for n in numbers for atom in n.atoms()]
+    if any(isinstance(a, Size | Fetch) or (isinstance(a, Index) and a.name not in names) for a in atoms):
+        return False
+    elements = product([t.lanes.extent, *(step.counts[0] for step in t.steps)])
+    return _many_rows(t) or elements.constant <= MOST_KEPT
+
+
 def _cost(t: Tiling, group: Group) -> float:
     """Cycles for a product, for vectors of 16 lanes: with the copies into panels, and the group's own loops."""
     rows, lanes = _number(t.together), _number(t.lanes.extent)
@@ -436,7 +475,9 @@ def _cost(t: Tiling, group: Group) -> float:
     last_step = moved_into(t.panel, [(step.counts, step.right) for step in t.steps])[-1]
     beside = t.lanes.step == ONE or (last_step.right == ONE and min(map(_number, last_step.counts)) >= LANES)
     copied = lanes * turns * ((0.3 if lanes * turns < COPIED else 1.0) if beside else 1.5)
-    if t.is_hoisted(group):
+    if t.is_kept:
+        copied = 0.0
+    elif t.is_hoisted(group):
         copied /= TYPICAL
     run = max((min(LANES, *map(_number, s.counts)) for s in t.steps if abs(guess(s.left)) == 1), default=1)
     beside_rows = min(LANES, rows) if guess(t.rows.step) == 1 else 1
@@ -513,7 +554,7 @@ def _cost_in_place(t: Tiling) -> float:
 def _enough(t: Tiling, group: Group, many: Int | None = None) -> Condition:
     """There must be enough rows for a copy that turns the factor, and enough lanes; there are of `many`."""
     parts = []
-    if t.lanes.step != ONE and not t.is_hoisted(group) and t.rows.extent != many:
+    if t.lanes.step != ONE and not t.is_hoisted(group) and not t.is_kept and t.rows.extent != many:
         parts.append(t.rows.extent - LEAST_ROWS)
     if t.lanes.extent != many:
         parts.append(t.lanes.extent - LEAST_LANES)

@@ -65,7 +65,7 @@ net Up:
 def test_the_parts_are_products_by_tiles() -> None:
     graph = convolution("conv(32, 3, 2, pad=1, bias=false)", channels=32)
     sources = agree(graph, list(graph.gradients.values())).split("def ")
-    parts = [s for s in sources if s.startswith("d_x_part")]
+    parts = [s for s in sources if s.startswith("d_x_part") and "_panels(" not in s]
     assert len(parts) >= 3  # those that are equal but for names are one kernel
     assert all("multiply_" in s for s in parts)
 

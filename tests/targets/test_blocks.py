@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from netlang.graph.constructors import add, at_least_zero, const, mul, read, sel
 from netlang.graph.expression import Apply
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index, size
+from netlang.graph.nodes import Node
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
@@ -22,15 +24,18 @@ B, T = size("batch"), size("T")
 b, c, h, i, j, k, p, q, t = map(index, "bchijkpqt")
 
 
-def product(left: str, right: str, rows: int, lanes: int, deep: int) -> Graph:
-    """y[b, i] = sum(k) left * right, where the letters say the order of the indices in memory."""
+def product(left: str, right: str, rows: int, lanes: int, deep: int, kind: Callable[..., Node] = param) -> Graph:
+    """y[b, i] = sum(k) left * right, where the letters say the order of the indices in memory.
+
+    The right factor is a parameter, or of another kind.
+    """
     extents: dict[str, Int | int] = {"b": B, "i": lanes, "k": deep, "j": rows}
     places = {"b": b, "i": i, "k": k, "j": j}
 
     def factor(name: str, letters: str) -> object:
         return read(name, *(places[c] for c in letters))
 
-    nodes = [given("x", *(extents[c] for c in left)), param("W", *(extents[c] for c in right))]
+    nodes = [given("x", *(extents[c] for c in left)), kind("W", *(extents[c] for c in right))]
     first = "b" if "b" in left else "j"
     body = total("sum", {"k": deep}, mul(factor("x", left), factor("W", right)))  # type: ignore[arg-type]
     y = equation("y", {first: extents[first], "i": lanes}, body)
@@ -223,7 +228,23 @@ def test_neighbours_of_a_window_lie_apart_in_a_padded_copy() -> None:
 @pytest.mark.parametrize("right", ["ik", "ki"])
 def test_few_rows_read_both_factors_where_they_are(batch: int, right: str) -> None:
     """In groups of 4 rows and 4 lanes, or 8 turns, with what is left of each."""
-    source = agree(product("bk", right, 0, 75, 83), ["y"], sizes={"batch": batch})
+    source = agree(product("bk", right, 0, 75, 83, given), ["y"], sizes={"batch": batch})
+    assert "dot(" in source
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 9])
+@pytest.mark.parametrize("right", ["ik", "ki"])
+@pytest.mark.parametrize("lanes", [13, 32, 75, 128, 300])
+def test_few_rows_read_panels_that_are_kept(batch: int, right: str, lanes: int) -> None:
+    """Several panels at a time, and what is left of them."""
+    source = agree(product("bk", right, 0, lanes, 83), ["y"], sizes={"batch": batch})
+    assert "def prepare(" in source
+    assert "dot(" not in source
+
+
+def test_a_large_factor_is_not_copied_for_few_rows() -> None:
+    source = agree(product("bk", "ik", 0, 2100, 2100), ["y"], sizes={"batch": 1})
+    assert "def prepare(" not in source
     assert "dot(" in source
 
 
@@ -252,12 +273,12 @@ def test_random_orders_in_memory(seed: int) -> None:
     agree(test, ["y"])
 
 
-def channels_last(channels: int, filters: int, n: int, taps: int) -> Graph:
+def channels_last(channels: int, filters: int, n: int, taps: int, kind: Callable[..., Node] = param) -> Graph:
     """A convolution of images with their channels last, and its gradient by the weights, which have taps last."""
     image = read("x", b, i + p, j + q, c)
     return graph(
         given("x", B, n + taps - 1, n + taps - 1, channels),
-        param("W", filters, channels, taps, taps),
+        kind("W", filters, channels, taps, taps),
         given("dy", B, n, n, filters),
         equation(
             "y",
@@ -279,5 +300,5 @@ def test_sums_of_all_taps_are_turned_and_stored_together(channels: int, filters:
 
 
 def test_short_rows_of_several_turns_are_copied_together() -> None:
-    source = agree(channels_last(128, 128, 3, 3), ["y"], sizes={"batch": 2})
+    source = agree(channels_last(128, 128, 3, 3, given), ["y"], sizes={"batch": 2})
     assert re.search(r"for i in range\(3\):\n +pack\(offset\(", source)

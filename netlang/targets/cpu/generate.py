@@ -1,9 +1,10 @@
 """A Program as readable Python: one function for each distinct kernel, and the entry `run` that calls them in order.
 
 The text is a generated module (see `lower`): addresses are row-major places with strides written out, loops have the
-user's index names, and above each kernel stand its equations and where they were written.
+user's index names, and above each kernel stand its equations and where they were written. What is kept from run to run
+is filled by an entry of its own, `prepare`.
 
-Threads call the entry at the same time, each with a table of numbers of its own, which begins with what `team` says.
+Threads call an entry at the same time, each with a table of numbers of its own, which begins with what `team` says.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from netlang.schedule.program import (
     Search,
     Share,
     Statement,
+    Step,
     Store,
     Turn,
     statements,
@@ -36,7 +38,7 @@ from netlang.targets.cpu.expressions import SUM, UNARY, Expressions, sizes_text
 from netlang.targets.cpu.names import Names, identifier
 from netlang.targets.cpu.sharing import OWN, TEAM
 
-ENTRY = "run"
+PREPARE, ENTRY = "prepare", "run"
 POINTERS = "<pointers>"
 COMBINE = {"sum": "{0} += {1}", "prod": "{0} *= {1}", "max": "{0} = max({0}, {1})", "min": "{0} = min({0}, {1})"}
 
@@ -59,7 +61,7 @@ def generate(program: Program) -> str:
     written: dict[str, str] = {}
     texts: list[str] = []
     calls: list[str] = []
-    for kernel in program.kernels:
+    for kernel in (*program.prepared, *program.kernels):
         function = _Function(program, kernel, Names(canonical=True))
         canonical = function.text("kernel")
         if canonical not in written:
@@ -70,8 +72,15 @@ def generate(program: Program) -> str:
                 readable.prefer("buffer", slot, identifier(buffer))
             texts.append("\n".join([*comment, _Function(program, kernel, readable).text(written[canonical])]))
         calls.append(f"    {written[canonical]}({', '.join(function.arguments(addresses, numbers))})")
-    entry = [f"def {ENTRY}(memory, sizes):", *(calls or ["    return"])]
-    return "\n\n\n".join([*texts, "\n".join(entry)]) + "\n"
+    first = len(program.prepared)
+    each = {PREPARE: calls[:first], ENTRY: calls[first:]}
+    texts += ["\n".join([f"def {e}(memory, sizes):", *(each[e] or ["    return"])]) for e in entries(program)]
+    return "\n\n\n".join(texts) + "\n"
+
+
+def entries(program: Program) -> tuple[str, ...]:
+    """What the text of a program exports."""
+    return (PREPARE, ENTRY) if program.prepared else (ENTRY,)
 
 
 class _Function:
@@ -157,10 +166,8 @@ class _Function:
         write = self.body
         name, moves = type(s).__name__.lower(), list[tuple[Int, ...]]()
         if isinstance(s, Pack):
-            target = write.pointer(s.target, (ZERO, s.to))
-            if s.first != ZERO:  # a panel is as long as the turns are many
-                turns = "*".join(f"({self._end('min', step.counts)})" for step in s.steps)
-                target = f"offset({target}, {write.integer(s.first, UNARY)}*{turns})"
+            target = write.pointer(s.target, (ZERO, s.at + s.to))
+            target = self._panels(target, s.first, s.steps)
             values = [target, write.pointer(s.source.tensor, s.source.indices), str(s.panel)]
             values += [self._end("min", s.lanes), write.integer(s.lane)]
             moves = [(step.left, step.right) for step in s.steps]
@@ -180,11 +187,18 @@ class _Function:
             values.append(write.integer(s.start))
             values.append(self._end("min", s.rows))
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
-            values += [write.pointer(s.right), write.integer(s.lanes)]
+            values += [self._panels(write.pointer(s.right, (ZERO, s.at)), s.lane, s.steps), write.integer(s.lanes)]
             moves = [(step.left,) for step in s.steps]
         for step, each in zip(() if isinstance(s, Turn) else s.steps, moves, strict=True):
             values += [self._end("min", step.counts), *map(write.integer, each)]
         write.emit(f"{name}({', '.join(values)})")
+
+    def _panels(self, pointer: str, lane: Int, steps: tuple[Step, ...]) -> str:
+        """Where the panel of a lane is; a panel is as long as the turns are many."""
+        if lane == ZERO:
+            return pointer
+        turns = "*".join(f"({self._end('min', step.counts)})" for step in steps)
+        return f"offset({pointer}, {self.body.integer(lane, UNARY)}*{turns})"
 
     def _pitch(self, matrix: str) -> Int:
         return self.program.tensors[matrix].shape[1]

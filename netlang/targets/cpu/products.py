@@ -16,6 +16,7 @@ from numba.core.cgutils import for_range
 from netlang.schedule.program import LANES
 from netlang.targets.cpu.vectors import I64, Writer
 
+SUMS_OF_FEW = 12  # vectors of sums at most that a tile of few rows has
 BASES = (1, 3, 5, 7)  # multiples of the distance of rows that a tile has in registers
 BYTE = ir.IntType(8).as_pointer()
 
@@ -25,8 +26,9 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
 
     The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
     the right one lies in the panels that `pack` makes. The sum is added to the target where `start` is not 0. The rows
-    are divided into tiles that are as equal as can be. Of a panel that is narrower than a vector, a vector has the
-    lanes of several turns; the innermost step of the left factor is 1 then.
+    are divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several panels: a sum waits
+    four cycles for itself. Of a panel that is narrower than a vector, a vector has the lanes of several turns; the
+    innermost step of the left factor is 1 then.
     """
     kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
@@ -38,11 +40,26 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     for count in steps[2::2]:
         turns = b.mul(turns, count)
     distance = b.mul(turns, I64(panel))
+    panels = w.rounded_up(b, lanes, I64(panel))
+    for height, together in _few(w, panel):
+        few, many = b.append_basic_block("few"), b.append_basic_block("many")
+        b.cbranch(b.icmp_signed("==", rows, I64(height)), few, many)
+        b.position_at_end(few)
+        apart = [b.mul(left_row, I64(w.bytes * times)) for times in BASES]
+
+        def some(first: Any, count: int, height: int = height, apart: list[Any] = apart) -> None:
+            there, theirs = b.gep(target, [b.mul(first, I64(panel))]), b.gep(right, [b.mul(first, distance)])
+            tile = _tile(w, height, panel // w.width, panel, count)
+            b.call(tile, [there, pitch, start, left, *apart, theirs, distance, *steps])
+
+        _by_groups(b, panels, together, some)
+        b.ret_void()
+        b.position_at_end(many)
     tiles = w.rounded_up(b, rows, I64(highest))
     some = b.icmp_signed(">", tiles, I64(0))
     low = b.sdiv(rows, b.select(some, tiles, I64(1)))
     higher = b.sub(rows, b.mul(low, tiles))
-    with for_range(b, w.rounded_up(b, lanes, I64(panel))) as p, for_range(b, I64(panel // width)) as part:
+    with for_range(b, panels) as p, for_range(b, I64(panel // width)) as part:
         within = b.mul(part.index, I64(width))
         skipped = b.add(b.mul(p.index, I64(panel)), within)
         panel_target = b.gep(target, [skipped])
@@ -55,7 +72,7 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
                 height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
                 here = b.load(row)
                 arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
-                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, panel_right, *steps]
+                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, panel_right, distance, *steps]
                 end = b.append_basic_block("end")
                 choice = b.switch(height, end)
                 for known in range(1, highest + 1):
@@ -94,23 +111,36 @@ def _rows(w: Writer, b: Any, first: Any, apart: Sequence[Any], height: int) -> l
     return places
 
 
-def _tile(w: Writer, height: int, vectors: int, panel: int) -> Any:
-    """The function of one tile: `height` rows by some vectors of lanes."""
-    name = f"tile_{height}_{vectors}_{panel}_{w.levels}_{w.suffix}"
+def _few(w: Writer, panel: int) -> list[tuple[int, int]]:
+    """How many panels go into a tile of few rows, by the number of rows."""
+    out = []
+    for height in (1, 2, 3) if panel >= w.width else ():
+        sums = height * (panel // w.width)
+        together = next((n for n in (4, 2, 1) if sums * n <= min(SUMS_OF_FEW, w.accumulators)), 0)
+        if together:
+            out.append((height, together))
+    return out
+
+
+def _tile(w: Writer, height: int, vectors: int, panel: int, together: int = 1) -> Any:
+    """The function of one tile: `height` rows by some vectors of lanes of each of some panels."""
+    name = f"tile_{height}_{vectors}_{panel}_{together}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
     target, pitch, start, left, *rest = function.args
-    apart, right, steps = rest[: len(BASES)], rest[len(BASES)], rest[len(BASES) + 1 :]
-    sums = [[w.variable(b, w.zero) for _ in range(vectors)] for _ in range(height)]
+    apart, (right, distance, *steps) = rest[: len(BASES)], rest[len(BASES) :]
+    sums = [[w.variable(b, w.zero) for _ in range(together * vectors)] for _ in range(height)]
+    behind = [b.mul(distance, I64(n)) for n in range(1, together)]
     place = w.variable(b, right)
 
     def update(pointers: Any) -> None:
         """One turn of the summed loops."""
         right = b.load(place)
         b.store(b.gep(right, [I64(panel)]), place)
-        lanes = [w.load(b, right, v) for v in range(vectors)]
+        beside = [right, *(b.gep(right, [each]) for each in behind)]
+        lanes = [w.load(b, each, v) for each in beside for v in range(vectors)]
         for at, row in zip(_rows(w, b, pointers[0], apart, height), sums, strict=True):
             factor = w.spread(b, b.load(at))
             for v, each in enumerate(row):
@@ -122,9 +152,10 @@ def _tile(w: Writer, height: int, vectors: int, panel: int) -> Any:
             with branch:
                 for r, row in enumerate(sums):
                     there = b.gep(target, [b.mul(pitch, I64(r))])
-                    for v, each in enumerate(row):
-                        value = b.load(each)
-                        w.store(b, b.fadd(value, w.load(b, there, v)) if adds else value, there, v)
+                    for k, each in enumerate(row):
+                        n, v = divmod(k, vectors)
+                        at, value = b.gep(there, [I64(n * panel)]), b.load(each)
+                        w.store(b, b.fadd(value, w.load(b, at, v)) if adds else value, at, v)
     b.ret_void()
     return function
 
@@ -134,10 +165,10 @@ def _narrow(w: Writer, height: int, panel: int) -> Any:
     name = f"narrow_{height}_{panel}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
     target, pitch, start, left, *rest = function.args
-    apart, right, steps = rest[: len(BASES)], rest[len(BASES)], rest[len(BASES) + 1 :]
+    apart, (right, _, *steps) = rest[: len(BASES)], rest[len(BASES) :]
     *outer, count, _ = steps
     sums = [w.variable(b, w.zero) for _ in range(height)]
     place = w.variable(b, right)

@@ -1,4 +1,7 @@
-"""A Program ready to run: compiled, its arrays bound by address, its temporaries in one arena for all runs."""
+"""A Program ready to run: compiled, its arrays bound by address, its temporaries in one arena for all runs.
+
+What it computes from parameters alone it keeps. An object `Changes` says whether these may have changed since.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,20 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import InternalError
 from netlang.graph.integer import ZERO, Int
-from netlang.schedule.memory import ALIGNMENT, plan
+from netlang.schedule.memory import ALIGNMENT, plan, plan_kept
 from netlang.schedule.program import Program
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.address import address
 from netlang.targets.cpu.cache import ObjectCache
-from netlang.targets.cpu.generate import ENTRY, address_slots, generate, number_slots
-from netlang.targets.cpu.native import NativeModule, Unit, compile_module, find_module
+from netlang.targets.cpu.generate import ENTRY, PREPARE, address_slots, entries, generate, number_slots
+from netlang.targets.cpu.native import Entry, NativeModule, Unit, compile_module, find_module
 from netlang.targets.cpu.sharing import APART, MOST, OWN, PARTS, SHARED
 from netlang.targets.cpu.team import team
 
@@ -28,6 +31,35 @@ ENOUGH = 60_000  # cycles of a run for each thread, below which another one cost
 _NO_KEYS: Mapping[str, int] = MappingProxyType({})
 
 MOST_BINDINGS = 64  # that a program remembers, for as many run-time sizes
+
+
+class Changes(Protocol):
+    """Whether parameters have changed: `mark` is one object as long as they have not, and None where they may have.
+
+    It has the arrays of parameters and states that it speaks of, by name. `settled` says whether they are at rest: it
+    is a new mark, or None where they may change at any time. Who changes them sets the mark to None afterwards.
+    """
+
+    mark: object | None
+
+    def __getitem__(self, name: str) -> Array: ...
+
+    def settled(self) -> object | None: ...
+
+
+class _Unknown:
+    """Of arrays that one knows nothing of."""
+
+    mark: object | None = None
+
+    def __getitem__(self, name: str) -> Array:
+        raise KeyError(name)
+
+    def settled(self) -> object | None:
+        return None
+
+
+_UNKNOWN, _NEVER = _Unknown(), object()
 
 
 def build(
@@ -39,7 +71,7 @@ def build(
     threads: int = 1,
 ) -> CpuProgram:
     """Generate and compile a program, or find it compiled. `dtype`, float32 or float64, is that of its reals."""
-    module = compile_module(generate(program), [ENTRY], dtype=dtype, cpu=cpu, cache=cache)
+    module = compile_module(generate(program), entries(program), dtype=dtype, cpu=cpu, cache=cache)
     return CpuProgram(program, np.dtype(dtype), module, lambda: program, threads)
 
 
@@ -51,7 +83,8 @@ def found(
     `program` makes the whole program, for those who want to see it.
     """
     made = np.dtype(dtype)
-    module = find_module(keys, [ENTRY], lambda: Unit(generate(program()), (ENTRY,), made, optimize.machine()))
+    exported = entries(outline)
+    module = find_module(keys, exported, lambda: Unit(generate(program()), exported, made, optimize.machine()))
     return None if module is None else CpuProgram(outline, made, module, program, threads)
 
 
@@ -60,6 +93,9 @@ class CpuProgram:
 
     Reals are arrays of `dtype`, ints of int64; all are C-contiguous and of the shape that the program says. One run at
     a time: others wait. All runs have their temporaries in one arena, as large as the largest so far needs.
+
+    What depends on parameters alone is computed where they have changed, as far as `changes` knows them, else in every
+    run.
 
     The `outline` (see `netlang.schedule.program.outlined`) is all that runs need; the whole program is made when it is
     asked for.
@@ -78,6 +114,8 @@ class CpuProgram:
         self.slots = {name: k for k, name in enumerate(address_slots(outline))}
         self.numbers = {name: k for k, name in enumerate(number_slots(outline))}
         self.entry = module.entry(ENTRY)
+        self.changes: Changes = _UNKNOWN
+        self.prepared = _NEVER  # the mark of the parameters when what is kept was computed
         self.lock = threading.Lock()
         self.start = 0  # the address from which the arena is used
         self._arena = np.empty(0, np.uint8)
@@ -116,8 +154,16 @@ class CpuProgram:
         return found
 
     def bytes(self, sizes: Mapping[str, int]) -> int:
-        """The bytes of the arena that holds all temporaries, for these run-time sizes."""
-        return plan(self.outline, sizes, self.dtype.itemsize, self.parts(sizes)).bytes
+        """The bytes of what is kept and of the arena that holds all temporaries, for these run-time sizes."""
+        kept = plan_kept(self.outline, self.dtype.itemsize).bytes
+        return kept + plan(self.outline, sizes, self.dtype.itemsize, self.parts(sizes)).bytes
+
+    @cached_property
+    def kept(self) -> tuple[Array, Mapping[int, int]]:
+        """The memory of what is kept from run to run, and where in it the buffers of slots are."""
+        placed = plan_kept(self.outline, self.dtype.itemsize)
+        memory, start = _aligned(placed.bytes)
+        return memory, {self.slots[name]: start + offset for name, offset in placed.offsets.items()}
 
     def parts(self, sizes: Mapping[str, int]) -> int:
         """How many threads a run of these sizes takes: no more than are worth it."""
@@ -130,9 +176,14 @@ class CpuProgram:
     def reserve(self, count: int) -> int:
         """Make room for so many bytes in the arena; returns where it starts."""
         if len(self._arena) < count + ALIGNMENT:
-            self._arena = np.full(count + ALIGNMENT, 0, np.uint8)  # in memory now, and the same in each process
-            self.start = -(-address(self._arena) // ALIGNMENT) * ALIGNMENT
+            self._arena, self.start = _aligned(count)
         return self.start
+
+
+def _aligned(count: int) -> tuple[Array, int]:
+    """Memory for so many bytes, and where it is to be used from."""
+    memory = np.full(count + ALIGNMENT, 0, np.uint8)  # in memory now, and the same in each process
+    return memory, -(-address(memory) // ALIGNMENT) * ALIGNMENT
 
 
 class External(NamedTuple):
@@ -165,10 +216,17 @@ class Binding:
         self.numbers, counters = _numbers(program.numbers, parts)
         for name in wanted.sizes:
             self.numbers[:, program.numbers[name]] = sizes[name]
-        if parts > 1:
-            self.call = team().bind(program.entry.address, self.memory, self.numbers, (program, counters))
-        else:
-            self.call = program.entry.bind(self.memory, self.numbers)
+
+        def bound(entry: Entry) -> Callable[[], None]:
+            if parts > 1:
+                return team().bind(entry.address, self.memory, self.numbers, (program, counters))
+            return entry.bind(self.memory, self.numbers)
+
+        self.call = bound(program.entry)
+        self._prepare = bound(program.module.entry(PREPARE)) if wanted.prepared else None
+        self._changes: Changes = _UNKNOWN  # of the parameters that are held
+        for slot, place in program.kept[1].items():
+            self.memory[slot] = place
         self._keys = [(name, program.numbers[name]) for name in wanted.keys]
         externals = {
             b.name: External(
@@ -195,6 +253,7 @@ class Binding:
         """Run on these from now on; outputs that are not among them are made by each run."""
         held = self._held
         made: list[tuple[str, int, tuple[int, ...], np.dtype[Any]]] = []
+        others = False
         for external in self._externals:
             array = arrays.get(external.name)
             if array is None:
@@ -205,6 +264,11 @@ class Binding:
                 _check(external, array)
                 self.memory[external.slot] = address(array)
                 held[external.name] = array
+                others = True
+        if others and self._prepare is not None:
+            known = self._program.changes
+            is_known = known is not _UNKNOWN and all(held[n] is known[n] for n in self._program.outline.copied)
+            self._changes = known if is_known else _UNKNOWN
         if made != self._made:
             self._made = made
             self._gives_roots = {(name, name, shape) for name, _, shape, _ in made} == set(self._roots)
@@ -234,6 +298,8 @@ class Binding:
                 memory[slot] = address(array)
             if self._keys:
                 self._take_keys(keys)
+            if self._prepare is not None and self._program.prepared is not self._changes.mark:
+                self._keep(self._prepare)
             self.call()
             return found if self._gives_roots else self._rooted(found, given)
         finally:
@@ -256,6 +322,15 @@ class Binding:
             if name not in keys:
                 raise InternalError("CpuProgram.run", f"no key for the random node `{name}`")
             self.numbers[:, slot] = keys[name]
+
+    def _keep(self, prepare: Callable[[], None]) -> None:
+        """Compute what is kept."""
+        program, mark = self._program, self._changes.mark
+        if mark is None:
+            mark = self._changes.settled()
+        program.prepared = _NEVER
+        prepare()
+        program.prepared = _NEVER if mark is None else mark
 
     def _place_temporaries(self) -> None:
         """Write the addresses of the temporaries, in an arena that may have been exchanged for a larger one."""
