@@ -15,7 +15,7 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Input
 from netlang.runtime.choices import Choices, remembered
 from netlang.runtime.compiled import Compiled, Interface
+from netlang.runtime.windows import fewer_products
 from netlang.schedule.program import Program, outlined
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.cache import ObjectCache, key
@@ -111,14 +112,16 @@ class Blueprint:
     def compiled(self, use: Use, dtype: np.dtype[Any], threads: int) -> Compiled:
         """What computes a use: found, or worked out and compiled."""
         choices = remembered(dtype)
-        said = json.dumps([use, dtype.name, sorted(choices.items())])
+        winograd = isinstance(use, str) and fewer_products(use)
+        said = json.dumps([use, dtype.name, sorted(choices.items()), winograd])
+        scheduled = partial(self._scheduled, use, choices, winograd)
         kept = self._kept("use", said)
         if isinstance(kept, _Kept):
-            program = found(kept.outline, dtype, kept.keys, lambda: self._scheduled(use, choices), threads=threads)
+            program = found(kept.outline, dtype, kept.keys, scheduled, threads=threads)
             if program is not None:
                 return Compiled(kept.interface, program)
         graph, roots, updates = self._graph(use)
-        program = build(self._scheduled(use, choices), dtype, threads=threads)
+        program = build(scheduled(), dtype, threads=threads)
         compiled = Compiled(Interface.of(graph, roots, updates), program)
         self._keep(_Kept(compiled.interface, outlined(program.program), tuple(program.module.objects)), "use", said)
         return compiled
@@ -132,11 +135,11 @@ class Blueprint:
         (loss,) = graph.objectives.values()
         return graph, {LOSS: loss, **graph.gradients}, {}
 
-    def _scheduled(self, use: Use, choices: Choices) -> Program:
+    def _scheduled(self, use: Use, choices: Choices, winograd: bool) -> Program:
         from netlang.schedule.schedule import schedule
 
         graph, roots, updates = self._graph(use)
-        return schedule(graph, roots.values(), updates, choices)
+        return schedule(graph, roots.values(), updates, choices, winograd=winograd)
 
     def _kept(self, *what: str) -> object:
         return _loaded(key((self.identity, *what))) if self.identity else None

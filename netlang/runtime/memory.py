@@ -10,6 +10,7 @@ import numpy.typing as npt
 from netlang.graph.nodes import BATCH
 from netlang.graph.sizes import chosen_sizes
 from netlang.runtime.model import Model
+from netlang.runtime.windows import fewer_products
 from netlang.schedule.memory import plan, plan_kept
 from netlang.schedule.program import Program
 from netlang.schedule.schedule import schedule
@@ -35,5 +36,7 @@ def predicted(
     found: dict[str, int] = {}
     for use in ("forward", "step") if model.recipe is not None else ("forward",):
         graph, roots = model.computed(use)
-        found[use] = peak_bytes(schedule(graph, roots.values(), graph.updates), known, dtype)
+        found[use] = peak_bytes(
+            schedule(graph, roots.values(), graph.updates, winograd=fewer_products(use)), known, dtype
+        )
     return found

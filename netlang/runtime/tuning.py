@@ -16,6 +16,7 @@ from netlang.graph.sizes import chosen_sizes
 from netlang.runtime.benchmark import medians
 from netlang.runtime.choices import Choices, remember
 from netlang.runtime.model import Model
+from netlang.runtime.windows import fewer_products
 from netlang.schedule.program import Kernel, Program, alone
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import build
@@ -54,7 +55,7 @@ def tune(
     known = {BATCH: batch, **chosen_sizes(model.inference, model.inference.requirements, sizes)}
     met: set[str] = set()
     for use in uses:
-        programs = _ranked(*model.computed(use))
+        programs = _ranked(*model.computed(use), fewer_products(use))
         for k, kernel in enumerate(programs[0].kernels):
             keys = {problem.key for problem in kernel.problems}
             if keys <= met:
@@ -70,11 +71,11 @@ def tune(
             yield Tuned(use, kernel.name, times[first], times[best], choices)
 
 
-def _ranked(graph: Graph, roots: Mapping[str, str]) -> list[Program]:
+def _ranked(graph: Graph, roots: Mapping[str, str], winograd: bool) -> list[Program]:
     """The program with the model's choices, then with what it puts second, third and so on everywhere."""
 
     def scheduled(choices: Choices) -> Program:
-        return schedule(graph, roots.values(), graph.updates, choices)
+        return schedule(graph, roots.values(), graph.updates, choices, winograd=winograd)
 
     programs = [scheduled({})]
     problems = {p.key: p for kernel in programs[0].kernels for p in kernel.problems}

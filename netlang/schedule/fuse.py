@@ -5,7 +5,7 @@ Sums over the same places into the same elements of memory, which read the same,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from netlang.graph.expression import TRUE, Reduce
 from netlang.graph.integer import Int, index, row_major
@@ -19,10 +19,15 @@ MEMBERS = 16  # beyond this many equations a loop runs out of registers and poin
 NEAR = 8  # how many of the latest groups of a shape may be joined because they read the same memory
 
 
-def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor], times: tuple[str, ...] = ()) -> list[Group]:
+def fuse(
+    equations: Iterable[Equation],
+    tensors: Mapping[str, Tensor],
+    times: tuple[str, ...] = (),
+    transformed: Container[str] = (),
+) -> list[Group]:
     """Group equations, given in an order where each follows its operands; the groups are in such an order too.
 
-    `times` are the indices of the loops around them.
+    `times` are the indices of the loops around them. Sums that are `transformed` are computed by fewer products.
 
     An equation joins the group of its latest operand, or a later one that reads the same memory, where it reads what
     the group computes only at the place that is being computed.
@@ -56,7 +61,8 @@ def fuse(equations: Iterable[Equation], tensors: Mapping[str, Tensor], times: tu
             of_shape.setdefault(equation.shape, []).append(position)
             touched.append(set())
             group.members.append(equation)
-            open_.append(not _is_reduction(equation) or _takes_members(group, tensors))
+            takes = equation.name in transformed or not _is_reduction(equation)
+            open_.append(takes or _takes_members(group, tensors))
         else:
             group = groups[position]
             group.members.append(_renamed(equation, group))

@@ -54,6 +54,8 @@ from netlang.schedule.residues import with_residues
 from netlang.schedule.rows import RowUpdate, row_updates
 from netlang.schedule.signs import with_known_signs
 from netlang.schedule.threads import for_threads
+from netlang.schedule.transforms import transformed_nest
+from netlang.schedule.windows import Transformed, with_fewer_products, with_images
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -65,6 +67,7 @@ def schedule(
     choices: Mapping[str, str] = _NONE,
     *,
     keeps: bool = True,
+    winograd: bool = False,
 ) -> Program:
     """The program that computes the nodes `roots`, and gives parameters and states their next values, `updates`.
 
@@ -72,25 +75,30 @@ def schedule(
     an input, a parameter or a state that keeps its value is read from that node's own buffer. Every node reads the old
     values of what is updated. Sums of products are tiled as the model of their cost says, or as `choices` does, by the
     keys of their problems (see `netlang.schedule.choices`). With `keeps`, what depends on parameters alone is prepared
-    apart from the rest.
+    apart from the rest; with `winograd` too, sums over windows are computed by fewer products where that is faster.
     """
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
     wanted = [*roots, *updates.values(), *updates]
     graph = with_layouts(with_whole_sums(with_known_signs(graph)), fixed)
     graph = with_plain_factors(with_residues(with_digits(graph, fixed)))
+    transformed: Mapping[str, Transformed] = {}
+    if keeps and winograd:
+        graph, transformed = with_fewer_products(graph, kept(graph, updates, fixed))
     graph = with_partial_sums(with_margins(graph.prune(wanted), fixed))
+    transformed = with_images(transformed, graph)
+    stays = kept(graph, updates, fixed) if keeps else frozenset()
     needed = graph.ancestors(wanted)
     order = segments(graph, needed)
     nodes = {n.name: aliased(n, graph) for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
     results, next_values = add_copies(nodes, roots, updates)
-    stays = kept(graph, updates, fixed) if keeps else frozenset()
     tensors, buffers = allocate(nodes.values(), results.values(), stays)
-    groups = _grouped(order, nodes, tensors, stays)
+    groups = _grouped(order, nodes, tensors, stays, transformed)
     groups = accumulate_updates(groups, tensors, buffers, next_values)
     groups = after_readers(groups, tensors, next_values)
     update_in_place(groups, tensors, buffers, next_values)
-    stored = stored_members(groups, tensors, {*results.values(), *next_values})
+    read = {name for plan in transformed.values() for name in (plan.image.tensor, plan.filter)}
+    stored = stored_members(groups, tensors, {*results.values(), *next_values, *read})
     keep_one_step(groups, tensors, buffers, stored)
     rows = row_updates(groups, tensors, buffers, stored)
     prepared: list[Kernel] = []
@@ -99,7 +107,8 @@ def schedule(
     for group in groups:
         is_kept = all(member.name in stays for member in group.members)
         row_update = rows.get(id(group))
-        kernel, made = _kernel(group, tensors, buffers, stored, graph.nodes, choices, row_update, not is_kept)
+        plan = transformed.get(group.members[0].name)
+        kernel, made = _kernel(group, tensors, buffers, stored, graph.nodes, choices, row_update, not is_kept, plan)
         (prepared if is_kept else kernels).append(kernel)
         for source, copy in made:
             copies.setdefault(tensors[source].buffer, []).append(copy)
@@ -142,10 +151,12 @@ def _grouped(
     nodes: Mapping[str, Node],
     tensors: Mapping[str, Tensor],
     stays: Collection[str] = (),
+    transformed: Mapping[str, Transformed] = MappingProxyType({}),
 ) -> list[Group | Recurrence]:
     """The equations in groups, each a kernel: first those that are kept; copies that were added come last."""
     planned = {n.name for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
     copies = [node for name, node in nodes.items() if name not in planned]
+    inner = {name for plan in transformed.values() for name in plan.inner}
     groups: list[Group | Recurrence] = []
     for is_kept in (True, False):
         for part in [*order, copies]:
@@ -154,7 +165,8 @@ def _grouped(
                     groups.append(recurrence(part, nodes, tensors, set()))
             else:
                 scheduled = (nodes[n.name] for n in part if (n.name in stays) == is_kept)
-                groups += fuse((n for n in scheduled if isinstance(n, Equation)), tensors)
+                own = (n for n in scheduled if isinstance(n, Equation) and n.name not in inner)
+                groups += fuse(own, tensors, transformed=transformed)
     return groups
 
 
@@ -167,6 +179,7 @@ def _kernel(
     choices: Mapping[str, str],
     rows: RowUpdate | None = None,
     keeps: bool = True,
+    plan: Transformed | None = None,
 ) -> tuple[Kernel, list[tuple[str, Kernel]]]:
     """The kernel of a group, and those that prepare copies for it, each with the tensor that it copies.
 
@@ -193,7 +206,10 @@ def _kernel(
     nests = Nests(tensors, stored, ranges, buffers, choices, keeps)
     if rows is not None:
         ranges |= rows.extents
-    nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
+    if plan is not None:
+        nest = transformed_nest(nests, group, plan)
+    else:
+        nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
     nests.extents |= {s.index: s.stops[0] for s in statements(nest) if isinstance(s, Loop) and s.index not in ranges}
     body, extents = collapsed(nest, nests.extents, tensors)
     roles = contraction(group) if rows is None else None
@@ -209,7 +225,7 @@ def _kernel(
         sources=_sources(group.members, nodes),
         flat=flat,
         contraction=roles,
-        same_place=_same_place(group, tensors),
+        same_place=_same_place(group, tensors, plan),
         work=work,
         problems=tuple(nests.problems),
     )
@@ -256,11 +272,11 @@ def _numbers(statement: Statement) -> Iterable[Int]:
                 yield from integers_of(node)
 
 
-def _same_place(group: Group, tensors: Mapping[str, Tensor]) -> frozenset[str]:
+def _same_place(group: Group, tensors: Mapping[str, Tensor], plan: Transformed | None) -> frozenset[str]:
     """Buffers that the group reads only where it stores, before it stores there, and outside a reduction."""
     here = Tensor("", "", "", group.shape, "real").place(group.places)
     good: set[str] = set()
-    bad: set[str] = set()
+    bad = {tensors[plan.image.tensor].buffer} if plan is not None else set[str]()
     for member in group.members:
         for tensor, indices in tensor_reads(member.body):
             fits = tensors[tensor].place(indices) == here and not isinstance(member.body, Reduce)

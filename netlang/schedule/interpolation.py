@@ -1,0 +1,100 @@
+"""Sums over windows by fewer products: the matrices of Winograd's and Toom and Cook's algorithms, in exact arithmetic.
+
+`minimal(m, r)` computes m neighbouring sums of r products each from n = m + r - 1 places of an image by n products
+(Winograd, Arithmetic Complexity of Computations, 1980):
+
+    y = A^T ((G g) * (B^T d)),   y[i] = sum(p < r) d[i + p] * g[p]
+
+It is the transposition of multiplying two polynomials by their values at n points (Toom, 1963; Cook, 1966).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+# Among numbers that are exact in binary, those with the least rounding errors in float32 for sums of 3 or 5 products.
+# The last point is infinity. Pairs of opposite points share half of the additions.
+POINTS = {
+    count: tuple(map(Fraction, points.split()))
+    for count, points in {
+        1: "",
+        2: "0",
+        3: "0 1",
+        4: "0 1 -1",
+        5: "0 1 -1 1/2",
+        6: "0 3/4 -3/4 3/2 -3/2",
+        7: "0 3/4 -3/4 3/2 -3/2 1",
+        8: "0 1/2 -1/2 1 -1 3/2 -3/2",
+    }.items()
+}
+
+
+@dataclass(frozen=True)
+class Minimal:
+    """`outputs` (m) sums over windows of `taps` (r) places.
+
+    `image` (B^T) has n rows of n, `filter` (G) n rows of r, `sums` (A^T) m rows of n.
+    """
+
+    outputs: int
+    taps: int
+    image: Matrix
+    filter: Matrix
+    sums: Matrix
+
+    @property
+    def places(self) -> int:
+        return self.outputs + self.taps - 1
+
+
+@cache
+def minimal(outputs: int, taps: int) -> Minimal:
+    """The algorithm for so many sums at a time. The matrices of the image and the sums are exact in binary."""
+    count = outputs + taps - 1
+    points = POINTS[count]
+    scales = [math.prod((p - q for q in points if q != p), start=Fraction(1)) for p in points] + [Fraction(1)]
+    values = _values(points, count)
+    # B^T is the transposed inverse of the values of polynomials at the points
+    image = tuple(
+        tuple(scale * entry for entry in row) for scale, row in zip(scales, _transposed(_inverse(values)), strict=True)
+    )
+    return Minimal(
+        outputs,
+        taps,
+        image,
+        tuple(tuple(e / scale for e in row) for scale, row in zip(scales, _values(points, taps), strict=True)),
+        _transposed(_values(points, outputs)),
+    )
+
+
+def _values(points: Sequence[Fraction], count: int) -> Matrix:
+    """What gives the values of a polynomial with so many coefficients at the points and, the leading one, infinity."""
+    return (
+        *(tuple(point**k for k in range(count)) for point in points),
+        tuple(Fraction(k == count - 1) for k in range(count)),
+    )
+
+
+def _transposed(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
+
+
+def _inverse(matrix: Matrix) -> Matrix:
+    """By Gauss and Jordan."""
+    count = len(matrix)
+    rows = [[*row, *(Fraction(k == i) for k in range(count))] for i, row in enumerate(matrix)]
+    for column in range(count):
+        pivot = next(k for k in range(column, count) if rows[k][column])
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [e / rows[column][column] for e in rows[column]]
+        for k in range(count):
+            if k != column and rows[k][column]:
+                factor = rows[k][column]
+                rows[k] = [a - factor * b for a, b in zip(rows[k], rows[column], strict=True)]
+    return tuple(tuple(row[count:]) for row in rows)
