@@ -360,14 +360,16 @@ class _Threads:
             if otherwise:  # the plain way, for few rows or lanes
                 continue
             if isinstance(s, Loop):
-                total += self.extents[s.index] * self.cycles(s.body)
+                total += self.extents[s.index] * self.cycles(s.body).substitute({s.index: ZERO})
             elif isinstance(s, Share):
                 total += self.cycles(s.body).substitute({s.first: ZERO, s.last: s.extent})
             elif isinstance(s, Guard | Alone):
                 total += self.cycles(s.body)
             elif isinstance(s, Multiply):
                 turns = product(step.counts[0] for step in s.steps)
-                total += s.rows[0] * turns * ((s.lanes + (s.panel - 1)) // s.panel) * s.panel // 32
+                # of blocks of rows whose number is known at run time only, all that there may be
+                rows = s.rows[0] if _at_start(s.rows[-1]).is_constant else s.rows[-1]
+                total += rows * turns * ((s.lanes + (s.panel - 1)) // s.panel) * s.panel // 32
             elif isinstance(s, Dot):
                 total += s.rows * s.lanes * product(step.counts[0] for step in s.steps) // 8
             elif isinstance(s, Turn):
@@ -377,6 +379,11 @@ class _Threads:
             else:
                 total += ONE
         return total
+
+
+def _at_start(value: Int) -> Int:
+    """A value in the first turn of all loops."""
+    return value.substitute(dict.fromkeys(value.indices(), ZERO))
 
 
 def _divides(divisor: Int, value: Int) -> bool:
