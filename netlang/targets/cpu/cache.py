@@ -26,6 +26,8 @@ LIMIT = 512 * 2**20
 SUFFIX = ".nlo"
 ABANDONED = 3600.0  # seconds after which a temporary file has no writer any more
 
+_room: dict[Path, int] = {}  # bytes that this process may store in a folder before it looks at all entries again
+
 
 def key(parts: Iterable[str]) -> str:
     """The SHA-256, in hexadecimal, of strings; no two different sequences run together."""
@@ -39,7 +41,7 @@ def key(parts: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class ObjectCache:
-    """The entries of one directory; `limit` is their total size in bytes, beyond which the least recently used go."""
+    """The entries of one directory, of about `limit` bytes in all, beyond which the least recently used go."""
 
     path: Path
     limit: int = LIMIT
@@ -81,7 +83,8 @@ class ObjectCache:
         except OSError as error:
             _warn(str(self.path), error.strerror or str(error))
             return False
-        self._evict()
+        room = _room.get(self.path, 0) - HEADER - len(payload)
+        _room[self.path] = room if room >= 0 else self._evict()
         return True
 
     def _place(self, key: str) -> Path:
@@ -94,7 +97,8 @@ class ObjectCache:
         found = self.path.stat()
         return found.st_uid in (os.geteuid(), 0) and not found.st_mode & 0o002
 
-    def _evict(self) -> None:
+    def _evict(self) -> int:
+        """Remove what is beyond the limit; returns how many bytes to store before looking again, which takes long."""
         entries: list[tuple[float, int, str]] = []
         with suppress(OSError), os.scandir(self.path) as found:
             for entry in found:
@@ -111,6 +115,7 @@ class ObjectCache:
             with suppress(OSError):
                 os.unlink(path)
                 total -= size
+        return max(self.limit - total, self.limit // 16)
 
 
 def _payload(data: bytes) -> bytes | None:
