@@ -107,7 +107,11 @@ def test_rows_and_the_whole_come_to_the_same(prediction: str, optimizer: str, ba
         }
         given = {name: value for name, value in arrays.items() if name in graph.nodes}
         net.steps_done = step
-        bound = {name: value.copy() for name, value in net.bound(given, graph.inputs("vocabulary")).items() if name in graph.nodes}
+        bound = {
+            name: value.copy()
+            for name, value in net.bound(given, graph.inputs("vocabulary")).items()
+            if name in graph.nodes
+        }
         values = evaluate(graph, bound, {BATCH: batch, "T": 4, "S": 2})
         net.step(**arrays)
         for name, node in graph.updates.items():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
+import netlang
 from netlang.diagnostics import InternalError
 from netlang.graph.constructors import (
     add,
@@ -35,6 +36,7 @@ from netlang.graph.verify import verify
 from netlang.random import derive_key
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.generate import generate
+from netlang.targets.cpu.names import RESERVED
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
 from tests.passes.graphs import NOWHERE, equation, given, graph, padded, param, total, values
@@ -514,3 +516,17 @@ def test_a_place_that_is_taken_over_is_one_parameter() -> None:
     source = agree(test, ["y"])
     assert schedule(test, ["y"]).buffers["e"].slot == "s"
     assert "def e(s: real[:], top: real[:], batch: i64, team: i64[:]):" in source
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_tensor_may_be_named_like_what_a_module_names(name: str) -> None:
+    text = f"""
+net N:
+    input x[24]
+    param W[20, 24] ~ normal(0, 1)
+    {name}[k] = sum(i) W[k, i] * x[i]
+    z[k] = 2 * {name}[k]
+    output z
+"""
+    net, x = netlang.loads(text, dtype="float64"), np.ones((3, 24))
+    np.testing.assert_allclose(net(x), 2 * x @ net.params["W"].T, rtol=1e-12)

@@ -195,10 +195,14 @@ def _levels(given: int) -> int | None:
 
 
 def blocks_in(source: str, dtype: np.dtype[Any]) -> list[str]:
-    """The names of the functions on blocks that the text of a generated module calls."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BLOCKS:
+    """The names of the functions on blocks that a text calls; of one that is no generated module, none."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    found, own = set(), {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BLOCKS.keys() - own:
             fixed, of_a_step = BLOCKS[node.func.id]
             levels = _levels((len(node.args) - fixed) // of_a_step)
             found.add(f"nl_{node.func.id}_{levels}_{real_name(dtype)}")

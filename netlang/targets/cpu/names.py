@@ -10,7 +10,8 @@ from netlang.schedule.program import NARROW, PANELS
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
     {
-        *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "run", "range", "where"),
+        *("f32", "f64", "real", "i64", "i32", "u8", "overlap", "offset", "memory", "sizes", "range", "where"),
+        *("prepare", "run"),
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
         *("isnan", "inf", "nan", "pi", "uniform", "normal", "share", "another", "alone", "team"),
         *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in (NARROW, *PANELS))),
