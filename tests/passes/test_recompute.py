@@ -51,7 +51,7 @@ def test_no_scores_are_kept_for_the_backward_pass(T: int | str, drop: str) -> No
     """Of 64 steps, or of any number, which is taken to be large, and not what is left of them by dropout."""
     text = BLOCKS.format(T=T, count=2).replace("hidden=8", f"{drop}hidden=8")
     assert kept(program(text), 64 * 64) == set()
-    assert len(kept(program(text, ("recompute",)), 64 * 64)) >= 2
+    assert kept(program(text, ("recompute",)), 64 * 64)
 
 
 def test_what_a_block_more_takes_grows_as_the_sequence() -> None:
