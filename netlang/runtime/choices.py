@@ -24,15 +24,15 @@ FILE = "tilings.json"
 Choices = Mapping[str, str]
 
 
-def remembered(dtype: npt.DTypeLike, cpu: str = "native") -> Choices:
-    """The choices for a processor and a precision."""
-    return _table().get(_place(dtype, cpu), {})
+def remembered(dtype: npt.DTypeLike) -> Choices:
+    """The choices for this processor and a precision."""
+    return _table().get(_place(dtype), {})
 
 
 def remember(choices: Choices, dtype: npt.DTypeLike) -> None:
     """Add choices for this processor."""
     table = dict(_table())
-    place = _place(dtype, "native")
+    place = _place(dtype)
     table[place] = {**table.get(place, {}), **choices}
     file = cache_folder() / FILE
     with suppress(OSError):
@@ -41,8 +41,8 @@ def remember(choices: Choices, dtype: npt.DTypeLike) -> None:
         out.write(json.dumps(table, indent=1).encode())
 
 
-def _place(dtype: npt.DTypeLike, cpu: str) -> str:
-    target = machine(cpu)
+def _place(dtype: npt.DTypeLike) -> str:
+    target = machine()
     return f"{target.triple} {target.cpu} {np.dtype(dtype).name}"
 
 

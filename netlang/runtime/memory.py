@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from netlang.graph.nodes import BATCH
 from netlang.graph.sizes import chosen_sizes
+from netlang.runtime.choices import remembered
 from netlang.runtime.model import Model
 from netlang.runtime.windows import fewer_products
 from netlang.schedule.memory import plan, plan_kept
@@ -36,7 +37,6 @@ def predicted(
     found: dict[str, int] = {}
     for use in ("forward", "step") if model.recipe is not None else ("forward",):
         graph, roots = model.computed(use)
-        found[use] = peak_bytes(
-            schedule(graph, roots.values(), graph.updates, winograd=fewer_products(use)), known, dtype
-        )
+        program = schedule(graph, roots.values(), graph.updates, remembered(dtype), winograd=fewer_products(use))
+        found[use] = peak_bytes(program, known, dtype)
     return found

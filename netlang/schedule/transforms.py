@@ -6,6 +6,7 @@ image and the products stay in its cache; where it is large, blocks are large, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
@@ -43,9 +44,7 @@ class _Nest:
         height = plan.places * self.block
         self.tiles = nests.matrix(f"{name}.tiles", height, round_up(integer(plan.channels), LANES))
         self.products = nests.matrix(f"{name}.products", height, integer(plan.pitch))
-        results = 1
-        for w in plan.windows:
-            results *= w.by.outputs
+        results = math.prod(w.by.outputs for w in plan.windows)
         self.results = nests.matrix(f"{name}.results", integer(results), integer(plan.pitch))
 
     def _block(self) -> tuple[bool, Int]:
@@ -68,7 +67,7 @@ class _Nest:
         inner = self._parts(index(number) * block)
         if not self.is_own:
             return (Loop(number, (ZERO,), (count,), inner),)
-        first, last = self._index("first", count), self._index("last", count)
+        first, last = self.nests.index("first", count), self.nests.index("last", count)
         return (Share(first, last, count, 1, (Loop(number, (index(first),), (index(last),), inner),)),)
 
     def _parts(self, start: Int) -> Body:
@@ -108,11 +107,8 @@ class _Nest:
         """A loop of which threads share the turns, unless each has blocks of its own."""
         if self.is_own:
             return body(ZERO, (extent,))
-        first, last = self._index("first", extent), self._index("last", extent)
+        first, last = self.nests.index("first", extent), self.nests.index("last", extent)
         return (Share(first, last, extent, 1, body(index(first), (index(last),))),)
-
-    def _index(self, base: str, extent: Int) -> str:
-        return self.nests.index(base, extent)
 
     def _tile(self, number: Int) -> tuple[Body, dict[str, Int]]:
         """Names for the indices of a tile."""
@@ -123,7 +119,7 @@ class _Nest:
             values[name], number = number % extent.constant, number // extent.constant
         values[outermost] = number
         for name, extent in self.plan.rows:
-            own = self._index(name, extent)
+            own = self.nests.index(name, extent)
             out.append(Assign(own, "int", Whole(values[name])))
             values[name] = index(own)
         return tuple(out), values
@@ -161,7 +157,7 @@ class _Nest:
         at, results = ZERO, dict[str, Int]()
         inside: list[tuple[str, int, Int]] = []
         for w in plan.windows:
-            name = self._index(f"{w.index}_", integer(w.by.outputs))
+            name = self.nests.index(f"{w.index}_", integer(w.by.outputs))
             at = at * w.by.outputs + index(name)
             results[w.index] = tile[w.index] * w.by.outputs + index(name)
             inside.append((name, w.by.outputs, w.extent - tile[w.index] * w.by.outputs))
@@ -174,7 +170,7 @@ class _Nest:
 
     def _over(self, name: str, extent: int, body: Iterable[Statement]) -> Body:
         """A loop with an index of its own."""
-        own = self._index(name, integer(extent))
+        own = self.nests.index(name, integer(extent))
         return (Loop(own, (ZERO,), (integer(extent),), substituted(tuple(body), {name: index(own)})),)
 
 
