@@ -103,13 +103,18 @@ def _reuse(graph: Graph) -> Graph:
     """Replace subexpressions that are other nodes' bodies."""
     patterns: dict[str, list[Equation]] = {}  # by a tensor that they read
     summed: dict[str, list[Equation]] = {}  # those that memory holds, because a sum reads them
+    selected: dict[str, list[Equation]] = {}  # of these, what a condition leaves
     for node in graph:
         if isinstance(node, Equation) and node.dtype == "real" and _reads_whole(graph, node):
-            if is_expensive(node.body):
-                patterns.setdefault(reads(node.body)[0].tensor, []).append(node)
+            first = reads(node.body)[0].tensor
+            if isinstance(node.body, Select):
+                if _is_summed(graph, node):
+                    selected.setdefault(first, []).append(node)
+            elif is_expensive(node.body):
+                patterns.setdefault(first, []).append(node)
             elif _is_summed(graph, node):
-                summed.setdefault(reads(node.body)[0].tensor, []).append(node)
-    if not patterns and not summed:
+                summed.setdefault(first, []).append(node)
+    if not patterns and not summed and not selected:
         return graph
     changed = False
     nodes: list[Node] = []
@@ -120,6 +125,8 @@ def _reuse(graph: Graph) -> Graph:
             new = _with_reads(inner, node.name, patterns, position)
             if isinstance(node.body, Reduce):
                 new = _from_memory(new, summed)
+            elif selected and not isinstance(new, Select):
+                new = _with_selections(new, node.name, selected, position)
             if new != inner:
                 changed = True
                 body = Reduce(node.body.op, node.body.ranges, new) if isinstance(node.body, Reduce) else new
@@ -143,13 +150,16 @@ def is_expensive(e: Expr) -> bool:
 def _reads_whole(graph: Graph, node: Equation) -> bool:
     """An elementwise body that reads whole dimensions by each index.
 
-    So a match gives all indices, and a place that the matched expression may read is one that the node has.
+    So a match gives all indices, and a place that the matched expression may read is one that the node has. Of a
+    selection, the condition reads them.
     """
-    if isinstance(node.body, Reduce | Select):
+    if isinstance(node.body, Reduce):
         return False
+    always = node.body.condition if isinstance(node.body, Select) else node.body
     whole = {
         place.index.name
-        for found in reads(node.body)
+        for found in walk(always)
+        if isinstance(found, Read)
         for place, extent in zip(found.indices, graph[found.tensor].shape, strict=True)
         if place.index is not None and node.extents.get(place.index.name) == extent
     }
@@ -170,6 +180,19 @@ def _from_memory(e: Expr, summed: Mapping[str, list[Equation]]) -> Expr:
     nodes = [node for tensor in dict.fromkeys(r.tensor for r in reads(e)) for node in summed.get(tensor, ())]
     found = (_instance(e, node) for node in nodes)
     return next((instance for instance in found if instance is not None), e)
+
+
+def _with_selections(e: Expr, own: str, selected: Mapping[str, list[Equation]], position: Mapping[str, int]) -> Expr:
+    """What conditions leave of tensors in the expression, read where a node before it has put it into memory."""
+
+    def change(part: Expr) -> Expr | None:
+        for node in selected.get(reads(part)[0].tensor, ()) if isinstance(part, Select) and reads(part) else ():
+            found = next(Matcher().match(node.body, part, Binding()), None)
+            if found is not None and position[node.name] < position[own]:
+                return Read(node.name, tuple(found.places[i] for i in node.indices))
+        return None
+
+    return rewrite(e, change)
 
 
 def _with_reads(e: Expr, own: str, patterns: Mapping[str, list[Equation]], position: Mapping[str, int]) -> Expr:

@@ -6,8 +6,9 @@ import numpy as np
 
 from netlang.elaboration.elaborator import elaborate
 from netlang.elaboration.modules import module_from_text
-from netlang.graph.expression import Reduce
+from netlang.graph.expression import Reduce, Select
 from netlang.graph.nodes import Equation
+from netlang.graph.traversal import walk
 from netlang.graph.verify import verify
 from netlang.passes.share import share
 from netlang.runtime.model import Model
@@ -59,3 +60,23 @@ def test_what_a_sum_reads_already_is_not_computed_again() -> None:
     found, expected = (evaluate(g, arrays, {"batch": 5}) for g in (graph, plain))
     for name in ("W", "b"):
         np.testing.assert_allclose(found[graph.gradients[name]], expected[plain.gradients[name]], rtol=1e-12)
+
+
+def test_what_a_condition_leaves_is_read_where_a_sum_reads_it_already() -> None:
+    text = (
+        "net N:\n    input x[4]\n    param V[4, 4] ~ normal(0, 1), W[4, 4] ~ normal(0, 1)\n"
+        "    h = V @ x\n    y = relu(W @ h + h)\n    loss sum(i) y[i] * y[i]\n"
+    )
+    module = module_from_text(text)
+    random = np.random.default_rng(0)
+    arrays = {"x": random.standard_normal((5, 4)), **{name: random.standard_normal((4, 4)) for name in "VW"}}
+    graphs = [
+        Model(module, module.nets()[0], {}, without=without).gradient_graph(["V", "W"]) for without in ((), ("share",))
+    ]
+    selections = [
+        sum(isinstance(p, Select) for n in g if isinstance(n, Equation) for p in walk(n.body)) for g in graphs
+    ]
+    assert selections == [1, 2]  # the gradient by W @ h, which that by h is a sum of
+    found, expected = (evaluate(g, arrays, {"batch": 5}) for g in graphs)
+    for name in ("V", "W"):
+        np.testing.assert_allclose(found[graphs[0].gradients[name]], expected[graphs[1].gradients[name]], rtol=1e-12)
