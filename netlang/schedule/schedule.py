@@ -36,6 +36,7 @@ from netlang.schedule.memory import crossing, lifetimes
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.partial import with_partial_sums
 from netlang.schedule.program import (
+    LANES,
     Block,
     Buffer,
     Kernel,
@@ -43,6 +44,7 @@ from netlang.schedule.program import (
     Pack,
     Program,
     Statement,
+    Store,
     Tensor,
     accesses,
     expressions,
@@ -225,7 +227,7 @@ def _kernel(
         sources=_sources(group.members, nodes),
         flat=flat,
         contraction=roles,
-        same_place=_same_place(group, tensors, plan),
+        same_place=frozenset() if _is_narrow(body) else _same_place(group, tensors, plan),
         work=work,
         problems=tuple(nests.problems),
     )
@@ -282,6 +284,16 @@ def _same_place(group: Group, tensors: Mapping[str, Tensor], plan: Transformed |
             fits = tensors[tensor].place(indices) == here and not isinstance(member.body, Reduce)
             (good if fits else bad).add(tensors[tensor].buffer)
     return frozenset(good - bad)
+
+
+def _is_narrow(body: Iterable[Statement]) -> bool:
+    """Whether what a loop stores is less than a vector.
+
+    In place, each row would wait for the one before it: to a processor, a vector of which some lanes are loaded is what
+    was just stored in some lanes of another that overlaps it.
+    """
+    loops = (s for s in statements(body) if isinstance(s, Loop) and any(isinstance(inner, Store) for inner in s.body))
+    return any(stop.is_constant and stop.constant < LANES for loop in loops for stop in loop.stops)
 
 
 def _sizes(buffers: Iterable[Buffer], kernels: Iterable[Kernel]) -> tuple[str, ...]:

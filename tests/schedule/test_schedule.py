@@ -212,19 +212,28 @@ def test_memory_is_used_again() -> None:
     assert plan(program, {"batch": 5}, 8).bytes == 2 * 5 * 64 * 8
 
 
-def test_an_elementwise_kernel_takes_over_the_place_of_what_it_reads_last() -> None:
+def normalized(width: int) -> Program:
+    """The elements of a row, which a sum gives, by the largest of them."""
     first = equation(
-        "s", {"b": B, "i": 64}, total("sum", {"k": 90}, mul(read("x", b, k % 64), read("x", b, (i + k) % 64)))
+        "s", {"b": B, "i": width}, total("sum", {"k": 90}, mul(read("x", b, k % 64), read("x", b, (i + k) % 64)))
     )
-    top = equation("top", {"b": B}, total("max", {"i": 64}, read("s", b, i)))
-    last = equation("e", {"b": B, "i": 64}, mul(read("s", b, i), read("top", b)))
-    program = schedule(
+    top = equation("top", {"b": B}, total("max", {"i": width}, read("s", b, i)))
+    last = equation("e", {"b": B, "i": width}, mul(read("s", b, i), read("top", b)))
+    return schedule(
         graph(given("x", B, 64), first, top, last, equation("y", {"b": B}, read("e", b, integer(3)))), ["y"]
     )
+
+
+def test_an_elementwise_kernel_takes_over_the_place_of_what_it_reads_last() -> None:
+    program = normalized(64)
     assert program.buffers["e"].slot == "s"
     placed = plan(program, {"batch": 5})
     assert placed.offsets["e"] == placed.offsets["s"]
     assert placed.bytes == 5 * 64 * 4 + 64
+
+
+def test_rows_of_less_than_a_vector_have_a_place_of_their_own() -> None:
+    assert normalized(10).buffers["e"].slot == "e"
 
 
 @pytest.mark.parametrize("seed", range(20))
