@@ -254,7 +254,8 @@ def _elements_fit(array: Array, classes: int | None) -> bool:
     """Whether all are classes, where there are some (a negative integer is a very large one without a sign), else
     finite."""
     if classes is not None:
-        return int(array.view(UNSIGNED).max()) < classes
+        numbers = array.view(UNSIGNED)
+        return bool(numbers.item(numbers.argmax()) < classes)  # `max` takes twice as long to begin
     return bool(np.isfinite(array).all())
 
 

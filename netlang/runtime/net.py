@@ -450,8 +450,10 @@ class Net:
 
     def _computed(self, compiled: Compiled, binding: Binding, arrays: Sequence[Array]) -> dict[str, Array]:
         if compiled.changes:
-            with self.values.changing():
+            try:
                 return self._run_bound(compiled, binding, arrays)
+            finally:
+                self.values.changed()
         return self._run_bound(compiled, binding, arrays)
 
     def _run_bound(self, compiled: Compiled, binding: Binding, arrays: Sequence[Array]) -> dict[str, Array]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +22,7 @@ class Drawn(Mapping[str, Array]):
     """Parameters and states of these shapes, by name: those of the optimizer, and the others, at the first question.
 
     `draw` gives the first values of those named. The arrays stay the same from then on. They are for programs, and to
-    be read; what changes them says so by `changing`. `mark` is one object as long as nothing has changed, and None
+    be read; what has changed them says so by `changed`. `mark` is one object as long as nothing has changed, and None
     where something may have (see `netlang.targets.cpu.program.Changes`).
 
     An array that is `given` away is made anew on the same memory, and whatever is made of it (a slice, a view, a buffer
@@ -80,13 +79,9 @@ class Drawn(Mapping[str, Array]):
             self.mark = None
         return array
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Around what changes arrays: nothing that was known of them before holds afterwards."""
-        try:
-            yield
-        finally:
-            self.mark = None
+    def changed(self) -> None:
+        """After what has changed arrays, or failed to: nothing that was known of them before holds."""
+        self.mark = None
 
     def settled(self) -> object | None:
         """A new mark, if nobody holds an array that was given away; else None."""
@@ -142,8 +137,10 @@ class Values(MutableMapping[str, Array]):
                 f"`{name}` has shape {list(target.shape)}, found {list(array.shape)}",
                 help="give it an array of its shape",
             )
-        with self._values.changing():
+        try:
             target[...] = array
+        finally:
+            self._values.changed()
 
     def get(self, name: str, default: Any = None) -> Any:
         """The array of this name, or the default where there is none."""

@@ -39,8 +39,8 @@ class Team:
         self._launch = ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(code.addresses["nl_launch"])
         boxes = np.zeros(MOST * BOX, np.int64)
         skipped = -boxes.ctypes.data // 8 % BOX
-        self._states = boxes[skipped : skipped + (MOST - 1) * BOX : BOX]
-        self._first = self._states.ctypes.data
+        self._first = boxes.ctypes.data + 8 * skipped
+        self._states = memoryview(boxes)[skipped : skipped + (MOST - 1) * BOX : BOX]  # type: ignore[arg-type]
         self._wake: list[threading.Event] = []
         self._lock = threading.Lock()
         self._code = code
@@ -60,7 +60,7 @@ class Team:
         kept = (held, memory, numbers, tables)
 
         def call() -> None:
-            if not self._lock.acquire(blocking=False):
+            if not self._lock.acquire(False):  # by name it takes twice as long
                 entry(*alone)
                 return
             try:
@@ -70,15 +70,15 @@ class Team:
                 if self._current is not kept:
                     self._previous.append(self._current)
                     self._current = kept
-                for state, wake in zip(self._states, self._wake[:helpers], strict=False):
-                    if state == ASLEEP:
-                        wake.set()
+                for k in range(helpers):
+                    if self._states[k] == ASLEEP:
+                        self._wake[k].set()
                 # posts and runs in one call: an interruption comes before or after the run, never into it
                 asleep = self._launch(*arguments)
                 for k in range(helpers if asleep else 0):
                     if asleep >> k & 1:  # fell asleep just then; what it was given is done
                         self._wake[k].set()
-                if self._previous and (self._states < POSTED).all():
+                if self._previous and max(self._states) < POSTED:
                     self._previous.clear()
             finally:
                 self._lock.release()
