@@ -5,10 +5,10 @@ Sums over the same places into the same elements of memory, which read the same,
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from netlang.graph.expression import TRUE, Reduce
-from netlang.graph.integer import Int, index, row_major
+from netlang.graph.integer import Int, index, product, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
 from netlang.schedule.order import Group, loop_order, replacement, split_guard
@@ -30,45 +30,107 @@ def fuse(
     `times` are the indices of the loops around them. Sums that are `transformed` are computed by fewer products.
 
     An equation joins the group of its latest operand, or a later one that reads the same memory, where it reads what
-    the group computes only at the place that is being computed.
+    the group computes only at the place that is being computed. One that would make a new group waits for the equation
+    that reads it, where there is only one, to join that one's group.
     """
-    groups: list[Group] = []
-    made: dict[str, int] = {}  # the group that computes a buffer
-    touched: list[set[str]] = []  # buffers of more than one element that a group reads or computes
-    of_shape: dict[tuple[Int, ...], list[int]] = {}
-    open_: list[bool] = []
+    equations = list(equations)
+    fusion = _Fusion(tensors, times, transformed)
+    readers = {} if times else _only_readers(equations, tensors)
+    waiting: dict[str, list[Equation]] = {}  # for the equation that reads them
     for equation in equations:
-        read = dict.fromkeys(tensors[t].buffer for t in equation.operands)
-        latest = max((made[b] for b in read if b in made), default=-1)
-        near = of_shape.get(equation.shape, [])
-        large = {b for b in read if not _is_scalar(b, tensors)}
-        position = None
+        before = waiting.pop(equation.name, [])
+        position = fusion.position(equation)
+        if position is None and equation.name in readers:
+            waiting.setdefault(readers[equation.name], []).extend((*before, equation))
+            continue
+        for each in before:
+            position = fusion.add(each, position)
+        fusion.add(equation, position)
+    return fusion.groups
+
+
+class _Fusion:
+    """The groups so far."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], times: tuple[str, ...], transformed: Container[str]) -> None:
+        self.tensors, self.times, self.transformed = tensors, times, transformed
+        self.groups: list[Group] = []
+        self.made: dict[str, int] = {}  # the group that computes a buffer
+        self.touched: list[set[str]] = []  # buffers of more than one element that a group reads or computes
+        self.of_shape: dict[tuple[Int, ...], list[int]] = {}
+        self.open: list[bool] = []
+
+    def position(self, equation: Equation) -> int | None:
+        """The group that an equation joins; None where it makes a new one."""
+        read = self._read(equation)
+        latest = max((self.made[b] for b in read if b in self.made), default=-1)
+        near = self.of_shape.get(equation.shape, [])
+        large = {b for b in read if not _is_scalar(b, self.tensors)}
         if not _is_reduction(equation):
             for k in dict.fromkeys([latest, *reversed(near[-NEAR:])]):
-                shares = not equation.shape or k == latest or large & touched[k]
-                if k >= max(latest, 0) and open_[k] and shares and _fits(equation, groups[k], tensors):
-                    position = k
-                    break
-        elif not times:
+                shares = not equation.shape or k == latest or large & self.touched[k]
+                if k >= max(latest, 0) and shares and self._takes(equation, k):
+                    return k
+        elif not self.times:
             for k in reversed(near[-NEAR:]):
-                if k > latest and large & touched[k] and _goes_along(equation, groups[k], tensors):
-                    position = k
-                    break
+                if k > latest and large & self.touched[k] and _goes_along(equation, self.groups[k], self.tensors):
+                    return k
+        return None
+
+    def add(self, equation: Equation, position: int | None) -> int:
+        """Let an equation join the group at the position where that takes it, else make a new one; returns where."""
+        tensors, read = self.tensors, self._read(equation)
+        latest = max((self.made[b] for b in read if b in self.made), default=-1)
+        takes = position is None or _is_reduction(equation) or self._takes(equation, position)
+        if position is not None and (position < latest or not takes):
+            position = self.position(equation)
         if position is None:
-            position = len(groups)
-            group = Group(equation.indices, equation.shape, fixed=tuple(i for i in equation.indices if i in times))
-            groups.append(group)
-            of_shape.setdefault(equation.shape, []).append(position)
-            touched.append(set())
-            group.members.append(equation)
-            takes = equation.name in transformed or not _is_reduction(equation)
-            open_.append(takes or _takes_members(group, tensors))
+            position = len(self.groups)
+            times = tuple(i for i in equation.indices if i in self.times)
+            group = Group(equation.indices, equation.shape, [equation], fixed=times)
+            self.groups.append(group)
+            self.of_shape.setdefault(equation.shape, []).append(position)
+            self.touched.append(set())
+            takes = equation.name in self.transformed or not _is_reduction(equation)
+            self.open.append(takes or _takes_members(group, tensors))
         else:
-            group = groups[position]
+            group = self.groups[position]
             group.members.append(_renamed(equation, group))
-        touched[position] |= large | ({tensors[equation.name].buffer} if equation.shape else set())
-        made[tensors[equation.name].buffer] = position
-    return groups
+        self.touched[position] |= {b for b in read if not _is_scalar(b, tensors)}
+        if equation.shape:
+            self.touched[position].add(tensors[equation.name].buffer)
+        self.made[tensors[equation.name].buffer] = position
+        return position
+
+    def _takes(self, equation: Equation, position: int) -> bool:
+        return self.open[position] and _fits(equation, self.groups[position], self.tensors)
+
+    def _read(self, equation: Equation) -> dict[str, None]:
+        return dict.fromkeys(self.tensors[t].buffer for t in equation.operands)
+
+
+def _only_readers(equations: Sequence[Equation], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each elementwise equation that may wait for the only one that reads it, at its own place, that one's name.
+
+    One that reads more than one tensor of its size does not wait, so that no more memory is held meanwhile.
+    """
+    readers: dict[str, list[Equation]] = {}
+    for equation in equations:
+        for buffer in dict.fromkeys(tensors[t].buffer for t in equation.operands):
+            readers.setdefault(buffer, []).append(equation)
+    found: dict[str, str] = {}
+    for equation in equations:
+        buffer, size = tensors[equation.name].buffer, product(equation.shape)
+        users = readers.get(buffer, [])
+        large = {tensors[t].buffer for t in equation.operands if product(tensors[t].shape) == size}
+        if len(users) != 1 or not equation.shape or _is_reduction(equation) or len(large) > 1:
+            continue
+        (user,) = users
+        here = row_major(user.places, user.shape)
+        places = [tensors[t].place(i) for t, i in tensor_reads(user.body) if tensors[t].buffer == buffer]
+        if not _is_reduction(user) and user.shape == equation.shape and all(place == here for place in places):
+            found[equation.name] = user.name
+    return found
 
 
 def _takes_members(group: Group, tensors: Mapping[str, Tensor]) -> bool:

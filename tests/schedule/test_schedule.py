@@ -69,6 +69,28 @@ def test_elementwise_equations_join_a_reduction_to_a_scalar() -> None:
     assert (roles.batch, roles.left, roles.right, roles.summed) == ((), ("k",), ("b",), ("i",))
 
 
+def test_an_equation_waits_for_the_only_one_that_reads_it() -> None:
+    extents: dict[str, Int | int] = {"b": B, "i": 8}
+    u = equation("u", extents, mul(const(2), read("x", b, i)))
+    v = equation("v", extents, mul(const(3), read("z", b, i)))
+    w = equation("w", extents, add(read("u", b, i), read("v", b, i)))
+    program = schedule(graph(given("x", B, 8), given("z", B, 8), u, v, w), ["w"])
+    assert stores(program) == [["w"]]
+    y = equation("y", extents, total("sum", {"k": 8}, mul(read("z", b, k), read("V", i, k))))
+    nodes = [given("x", B, 8), given("z", B, 8), param("V", 8, 8), u, y]
+    w = equation("w", extents, add(read("u", b, i), read("y", b, i)))
+    assert len(schedule(graph(*nodes, w), ["w"]).kernels) == 1
+    others = [equation("v", extents, mul(read("u", b, i), read("y", b, i))), w]
+    assert len(schedule(graph(*nodes, *others), ["v", "w"]).kernels) == 2
+
+
+def test_one_that_reads_several_tensors_does_not_wait() -> None:
+    x = [given(name, B, 8) for name in "qrst"]
+    u, v = (equation(n, {"b": B, "i": 8}, mul(read(y, b, i), read(z, b, i))) for n, y, z in ("uqr", "vst"))
+    w = equation("w", {"b": B, "i": 8}, add(read("u", b, i), read("v", b, i)))
+    assert stores(schedule(graph(*x, u, v, w), ["w"])) == [["u"], ["w"]]
+
+
 def test_a_dot_product_runs_over_the_summed_index_innermost() -> None:
     y = equation("s", {"b": B, "k": 2}, total("sum", {"i": 40}, mul(read("W", k, i), read("x", b, i))))
     program = schedule(graph(given("x", B, 40), param("W", 2, 40), y), ["s"])
