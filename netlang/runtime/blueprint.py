@@ -112,7 +112,7 @@ class Blueprint:
     def compiled(self, use: Use, dtype: np.dtype[Any], threads: int) -> Compiled:
         """What computes a use: found, or worked out and compiled."""
         choices = remembered(dtype)
-        winograd = isinstance(use, str) and fewer_products(use)
+        winograd = fewer_products()
         said = json.dumps([use, dtype.name, sorted(choices.items()), winograd])
         scheduled = partial(self._scheduled, use, choices, winograd)
         kept = self._kept("use", said)

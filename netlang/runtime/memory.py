@@ -37,6 +37,6 @@ def predicted(
     found: dict[str, int] = {}
     for use in ("forward", "step") if model.recipe is not None else ("forward",):
         graph, roots = model.computed(use)
-        program = schedule(graph, roots.values(), graph.updates, remembered(dtype), winograd=fewer_products(use))
+        program = schedule(graph, roots.values(), graph.updates, remembered(dtype), winograd=fewer_products())
         found[use] = peak_bytes(program, known, dtype)
     return found

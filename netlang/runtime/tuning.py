@@ -55,7 +55,7 @@ def tune(
     known = {BATCH: batch, **chosen_sizes(model.inference, model.inference.requirements, sizes)}
     met: set[str] = set()
     for use in uses:
-        programs = _ranked(*model.computed(use), fewer_products(use))
+        programs = _ranked(*model.computed(use), fewer_products())
         for k, kernel in enumerate(programs[0].kernels):
             keys = {problem.key for problem in kernel.problems}
             if keys <= met:

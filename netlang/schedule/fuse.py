@@ -71,8 +71,10 @@ class _Fusion:
                 shares = not equation.shape or k == latest or large & self.touched[k]
                 if k >= max(latest, 0) and shares and self._takes(equation, k):
                     return k
-        elif not self.times:
+        elif not self.times and equation.name not in self.transformed:
             for k in reversed(near[-NEAR:]):
+                if self.groups[k].members[0].name in self.transformed:
+                    continue
                 if k > latest and large & self.touched[k] and _goes_along(equation, self.groups[k], self.tensors):
                     return k
         return None

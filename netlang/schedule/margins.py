@@ -21,7 +21,7 @@ MEMBERS = 8  # equations at most that are computed in one with a margin
 
 
 @dataclass(frozen=True)
-class _Copy:
+class Copy:
     """A copy of `source` with zeros around it, which reads it at `places` where `inside` holds.
 
     Element `i` of the source is `i - low` of the copy.
@@ -40,10 +40,10 @@ class _Copy:
 def with_margins(graph: Graph, fixed: Collection[str]) -> Graph:
     """The graph with such copies; `fixed` nodes, and those of loops, stay as they are."""
     kept = {*fixed, *(n.name for part in graph.components if isinstance(part, Loop) for n in part.nodes)}
-    copies: dict[str, _Copy] = {}
+    copies: dict[str, Copy] = {}
     bodies: dict[str, Expr] = {}  # of the copies
     for node in graph:
-        copy = _copy_of(node, graph)
+        copy = copy_of(node, graph)
         if copy is not None and copy.source not in copies:
             body = _body(graph, copy, kept)
             if body is not None:
@@ -64,7 +64,7 @@ def with_margins(graph: Graph, fixed: Collection[str]) -> Graph:
     return graph.evolve(nodes)
 
 
-def _copy_of(node: Node, graph: Graph) -> _Copy | None:
+def copy_of(node: Node, graph: Graph) -> Copy | None:
     """The node as a copy of all elements of another one with zeros around them."""
     if not isinstance(node, Equation) or not isinstance(node.body, Select) or node.body.otherwise != ZERO:
         return None
@@ -80,10 +80,10 @@ def _copy_of(node: Node, graph: Graph) -> _Copy | None:
         inside |= {at_least_zero(place), at_least_zero(extent - 1 - place)}
     if not set(conjuncts(node.body.condition)) <= inside:
         return None
-    return _Copy(node, read.tensor, read.indices, node.body.condition, tuple(low))
+    return Copy(node, read.tensor, read.indices, node.body.condition, tuple(low))
 
 
-def _body(graph: Graph, copy: _Copy, kept: Collection[str]) -> Expr | None:
+def _body(graph: Graph, copy: Copy, kept: Collection[str]) -> Expr | None:
     """What computes the copy as its source is computed; None where something needs the source itself."""
     source = graph[copy.source]
     if not isinstance(source, Equation) or not _is_plain(source, kept):

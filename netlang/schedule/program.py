@@ -282,7 +282,33 @@ class Turn:
     lanes: Int
 
 
-Block = Pack | Multiply | Dot | Turn
+@dataclass(frozen=True)
+class Transform:
+    """The elements of one or two dimensions, times a matrix in each of them, for each lane.
+
+    `target[n, l] = sum(p, q) A[s, p] * B[t, q] * source[p, q, l]`, where n counts the places (s, t). The matrices have
+    `sizes` of rows and columns, which say which they are (see `netlang.schedule.winograd.interpolation`). `source` is
+    the element with p, q and l zero; `moves` are the distances of the next p and q, `lane` that of the next lane. `to`
+    is the place in the target of the first result; the results of the next place are `apart`, lanes side by side. The
+    least of `lanes` is how many there are; those up to the end of the last vector are written too.
+    """
+
+    target: str
+    to: tuple[Int, ...]
+    apart: Int
+    source: Read
+    moves: tuple[Int, ...]
+    lane: Int
+    lanes: tuple[Int, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+def transform_name(sizes: Iterable[tuple[int, int]]) -> str:
+    """The name of a function that transforms."""
+    return "_".join(("transform", *(f"{rows}x{columns}" for rows, columns in sizes)))
+
+
+Block = Pack | Multiply | Dot | Turn | Transform
 Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Share | Alone | Block
 
 
@@ -413,7 +439,7 @@ def expressions(statement: Statement) -> tuple[Expr | Condition, ...]:
     """The expressions and conditions directly in a statement."""
     if isinstance(statement, Assign | Combine | Extreme | Search | Store):
         return (statement.value,)
-    if isinstance(statement, Pack):
+    if isinstance(statement, Pack | Transform):
         return (statement.source,)
     if isinstance(statement, Multiply):
         return (statement.left,)
@@ -432,6 +458,8 @@ def places(statement: Statement) -> tuple[Int, ...]:
         return (statement.extent,)
     if isinstance(statement, Turn):
         return (statement.to, statement.first, *statement.rows, statement.lanes)
+    if isinstance(statement, Transform):
+        return (*statement.to, statement.apart, *statement.moves, statement.lane, *statement.lanes)
     if isinstance(statement, Pack | Multiply | Dot):
         numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
         if isinstance(statement, Pack):
@@ -454,6 +482,8 @@ def accesses(body: Iterable[Statement]) -> Iterator[tuple[str, tuple[Int, ...], 
             yield from ((fetch.tensor, fetch.indices, False) for fetch in value.fetches())
         if isinstance(statement, Store):
             yield statement.tensor, statement.indices, True
+        elif isinstance(statement, Transform):
+            yield statement.target, statement.to, True
         elif isinstance(statement, Block):
             if isinstance(statement, Multiply):
                 yield statement.right, (ZERO, ZERO), False
@@ -503,6 +533,16 @@ def rewrite_statements(
         if isinstance(s, Turn):
             rows = tuple(map(ints, s.rows))
             return replace(s, to=ints(s.to), first=ints(s.first), rows=rows, lanes=ints(s.lanes))
+        if isinstance(s, Transform):
+            return replace(
+                s,
+                to=tuple(map(ints, s.to)),
+                apart=ints(s.apart),
+                source=factor(s.source),
+                moves=tuple(map(ints, s.moves)),
+                lane=ints(s.lane),
+                lanes=tuple(map(ints, s.lanes)),
+            )
         if isinstance(s, Dot):
             return replace(
                 s,

@@ -56,8 +56,9 @@ from netlang.schedule.residues import with_residues
 from netlang.schedule.rows import RowUpdate, row_updates
 from netlang.schedule.signs import with_known_signs
 from netlang.schedule.threads import for_threads
-from netlang.schedule.transforms import transformed_nest
-from netlang.schedule.windows import Transformed, with_fewer_products, with_images
+from netlang.schedule.winograd.equations import with_fewer_products, with_reads
+from netlang.schedule.winograd.nests import nest as nest_of_windows
+from netlang.schedule.winograd.plans import Plan
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -83,12 +84,12 @@ def schedule(
     fixed = {*roots, *updates.values()}
     wanted = [*roots, *updates.values(), *updates]
     graph = with_layouts(with_whole_sums(with_known_signs(graph)), fixed)
-    graph = with_plain_factors(with_residues(with_digits(graph, fixed)))
-    transformed: Mapping[str, Transformed] = {}
+    graph = with_partial_sums(with_plain_factors(with_residues(with_digits(graph, fixed))))
+    transformed: Mapping[str, Plan] = {}
     if keeps and winograd:
         graph, transformed = with_fewer_products(graph, kept(graph, updates, fixed))
-    graph = with_partial_sums(with_margins(graph.prune(wanted), fixed))
-    transformed = with_images(transformed, graph)
+    graph = with_margins(graph.prune(wanted), fixed)
+    transformed = with_reads(transformed, graph)
     stays = kept(graph, updates, fixed) if keeps else frozenset()
     needed = graph.ancestors(wanted)
     order = segments(graph, needed)
@@ -99,7 +100,7 @@ def schedule(
     groups = accumulate_updates(groups, tensors, buffers, next_values)
     groups = after_readers(groups, tensors, next_values)
     update_in_place(groups, tensors, buffers, next_values)
-    read = {name for plan in transformed.values() for name in (plan.image.tensor, plan.filter)}
+    read = {each.tensor for plan in transformed.values() for each in plan.reads}
     stored = stored_members(groups, tensors, {*results.values(), *next_values, *read})
     keep_one_step(groups, tensors, buffers, stored)
     rows = row_updates(groups, tensors, buffers, stored)
@@ -153,7 +154,7 @@ def _grouped(
     nodes: Mapping[str, Node],
     tensors: Mapping[str, Tensor],
     stays: Collection[str] = (),
-    transformed: Mapping[str, Transformed] = MappingProxyType({}),
+    transformed: Mapping[str, Plan] = MappingProxyType({}),
 ) -> list[Group | Recurrence]:
     """The equations in groups, each a kernel: first those that are kept; copies that were added come last."""
     planned = {n.name for s in order for n in (s.nodes if isinstance(s, TimeLoop) else s)}
@@ -181,7 +182,7 @@ def _kernel(
     choices: Mapping[str, str],
     rows: RowUpdate | None = None,
     keeps: bool = True,
-    plan: Transformed | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Kernel, list[tuple[str, Kernel]]]:
     """The kernel of a group, and those that prepare copies for it, each with the tensor that it copies.
 
@@ -209,7 +210,7 @@ def _kernel(
     if rows is not None:
         ranges |= rows.extents
     if plan is not None:
-        nest = transformed_nest(nests, group, plan)
+        nest = nest_of_windows(nests, group, plan)
     else:
         nest = nests.nest(group) if rows is None else rows.nest(group, tensors, stored)
     nests.extents |= {s.index: s.stops[0] for s in statements(nest) if isinstance(s, Loop) and s.index not in ranges}
@@ -274,11 +275,11 @@ def _numbers(statement: Statement) -> Iterable[Int]:
                 yield from integers_of(node)
 
 
-def _same_place(group: Group, tensors: Mapping[str, Tensor], plan: Transformed | None) -> frozenset[str]:
+def _same_place(group: Group, tensors: Mapping[str, Tensor], plan: Plan | None) -> frozenset[str]:
     """Buffers that the group reads only where it stores, before it stores there, and outside a reduction."""
     here = Tensor("", "", "", group.shape, "real").place(group.places)
     good: set[str] = set()
-    bad = {tensors[plan.image.tensor].buffer} if plan is not None else set[str]()
+    bad = {tensors[read.tensor].buffer for read in plan.reads} if plan is not None else set[str]()
     for member in group.members:
         for tensor, indices in tensor_reads(member.body):
             fits = tensors[tensor].place(indices) == here and not isinstance(member.body, Reduce)

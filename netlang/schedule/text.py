@@ -27,6 +27,7 @@ from netlang.schedule.program import (
     Statement,
     Step,
     Store,
+    Transform,
     Turn,
 )
 
@@ -111,6 +112,12 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             size = f"rows {_end('min', s.rows)}, lanes {s.lanes.key}"
             to = "" if s.to == ZERO else f" from {s.to.key}"
             yield f"{margin}{s.target}{to} = {s.source}{at} turned, {size}"
+        elif isinstance(s, Transform):
+            target = expression_text(Read(s.target, s.to))
+            source = f"{expression_text(s.source)} by {', '.join(move.key for move in s.moves)}"
+            lanes = f"lanes {_end('min', s.lanes)} by {s.lane.key}"
+            sizes = ", ".join(f"{rows} x {columns}" for rows, columns in s.sizes)
+            yield f"{margin}{target} by {s.apart.key} = {source} transformed, {lanes}, {sizes}"
         elif isinstance(s, Share):
             grain = f" by {s.grain}" if s.grain > 1 else ""
             yield f"{margin}share {s.extent.key}{grain} as {s.first} .. {s.last}:"

@@ -31,6 +31,7 @@ from netlang.schedule.program import (
     Statement,
     Store,
     Tensor,
+    Transform,
     Turn,
     expressions,
     places,
@@ -293,7 +294,7 @@ class _Threads:
                 yield self._access(s.tensor, s.indices, True, over)
             elif isinstance(s, Pack) and s.at != ZERO:
                 yield _Access(self.tensors[s.target].buffer, s.at, s.elements, True, over)
-            elif isinstance(s, Pack | Dot):
+            elif isinstance(s, Pack | Dot | Transform):
                 yield self._whole(s.target, True, over)
             elif isinstance(s, Turn):
                 yield self._whole(s.source, False, over)
@@ -374,6 +375,8 @@ class _Threads:
                 total += s.rows * s.lanes * product(step.counts[0] for step in s.steps) // 8
             elif isinstance(s, Turn):
                 total += s.rows[0] * s.lanes // 4
+            elif isinstance(s, Transform):
+                total += s.lanes[0] * sum(rows * columns for rows, columns in s.sizes) // 8
             elif isinstance(s, Pack):
                 total += s.lanes[0] * product(step.counts[0] for step in s.steps) // 2
             else:

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from netlang.schedule.interpolation import POINTS, Matrix, minimal
+from netlang.schedule.winograd.interpolation import POINTS, Matrix, minimal
 
 SIZES = [(m, r) for m in range(1, 8) for r in range(1, 8) if 1 <= m + r - 1 <= max(POINTS)]
 

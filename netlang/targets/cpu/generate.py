@@ -30,8 +30,10 @@ from netlang.schedule.program import (
     Statement,
     Step,
     Store,
+    Transform,
     Turn,
     statements,
+    transform_name,
 )
 from netlang.schedule.text import source_text
 from netlang.targets.cpu.expressions import SUM, UNARY, Expressions, sizes_text
@@ -175,6 +177,11 @@ class _Function:
             values = [write.pointer(s.target, (s.to, ZERO)), write.integer(self._pitch(s.target))]
             values += [write.pointer(s.source, (s.first, ZERO)), write.integer(self._pitch(s.source))]
             values += [self._end("min", s.rows), write.integer(s.lanes)]
+        elif isinstance(s, Transform):
+            name = transform_name(s.sizes)
+            values = [write.pointer(s.target, s.to), write.integer(s.apart)]
+            values += [write.pointer(s.source.tensor, s.source.indices), write.integer(s.lane)]
+            values += [self._end("min", s.lanes), *map(write.integer, s.moves)]
         elif isinstance(s, Dot):
             values = [write.pointer(s.target, (ZERO, s.first)), write.integer(self._pitch(s.target))]
             values.append(write.integer(s.rows))
@@ -189,7 +196,7 @@ class _Function:
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
             values += [self._panels(write.pointer(s.right, (ZERO, s.at)), s.lane, s.steps), write.integer(s.lanes)]
             moves = [(step.left,) for step in s.steps]
-        for step, each in zip(() if isinstance(s, Turn) else s.steps, moves, strict=True):
+        for step, each in zip(() if isinstance(s, Turn | Transform) else s.steps, moves, strict=True):
             values += [self._end("min", step.counts), *map(write.integer, each)]
         write.emit(f"{name}({', '.join(values)})")
 

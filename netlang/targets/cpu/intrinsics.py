@@ -15,8 +15,8 @@
     `a` if the condition holds, else `b`, both evaluated: no branch, so the loop around it vectorizes.
 `isnan(x)`
     Whether a float is NaN.
-`pack(...) turn(...) multiply_n(...) dot(...)`
-    Copies and products of blocks (n is the width of panels); see `copies` and `products`.
+`pack(...) turn(...) multiply_n(...) dot(...) transform_mxn(...) transform_mxn_mxn(...)`
+    Copies, products (n is the width of panels) and transformations of blocks; see `copies`, `products`, `transforms`.
 `another(team, x, ...) alone(team, x, ...)`
     Whether there is another part to do, or something for one thread; when there is not, all of it is done. What is at
     the pointers x may then have been changed by others. See `sharing`.
@@ -43,7 +43,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from netlang.schedule.program import NARROW, PANELS
+from netlang.schedule.program import NARROW, PANELS, transform_name
+from netlang.schedule.winograd.interpolation import sizes
 from netlang.targets.cpu.sharing import PART, PARTS, TEAM
 
 INTEGER = ir.IntType(64)
@@ -186,7 +187,14 @@ LEVELS = (0, 3, 6)
 """How many summed loops functions on blocks have; a call that has fewer gets more, of one turn, outside them."""
 
 
-BLOCKS = {"pack": (5, 3), "turn": (6, 2), "dot": (8, 3), **{f"multiply_{n}": (8, 2) for n in (NARROW, *PANELS)}}
+BLOCKS = {
+    "pack": (5, 3),
+    "turn": (6, 2),
+    "dot": (8, 3),
+    **{f"multiply_{n}": (8, 2) for n in (NARROW, *PANELS)},
+    **{transform_name((size,)): (6, 1) for size in sizes()},
+    **{transform_name((one, other)): (7, 1) for one in sizes() for other in sizes()},
+}
 """The functions on blocks (see `blocks`), with how many arguments they have before and for each summed loop."""
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 
-from netlang.schedule.program import NARROW, PANELS
+from netlang.schedule.program import NARROW, PANELS, transform_name
+from netlang.schedule.winograd.interpolation import sizes
 
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
@@ -15,6 +16,8 @@ RESERVED = frozenset(
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
         *("isnan", "inf", "nan", "pi", "uniform", "normal", "share", "another", "alone", "team"),
         *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in (NARROW, *PANELS))),
+        *(transform_name((size,)) for size in sizes()),
+        *(transform_name((one, other)) for one in sizes() for other in sizes()),
     }
 )
 

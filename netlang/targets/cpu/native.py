@@ -109,7 +109,7 @@ def _compiled(units: Sequence[Compilable]) -> list[bytes]:
     return workers.compiled(units)
 
 
-BLOCK = re.compile(r"nl_(?:pack|turn|dot|multiply_\d+)_\d_f\d\d")
+BLOCK = re.compile(r"nl_(?:pack|turn|dot|multiply_\d+|transform(?:_\dx\d)+)_\d_f\d\d")
 
 
 KERNEL = re.compile(r'^(define|declare) [^\n]*@"?(kernel_\w+)"?\(', re.MULTILINE)

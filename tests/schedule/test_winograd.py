@@ -1,4 +1,4 @@
-"""Convolutions by fewer products: the same results as the plain sums, where it pays, in inference alone."""
+"""Convolutions and their gradients by fewer products: the same results as the plain sums, where it pays."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from netlang.schedule.kept import kept
 from netlang.schedule.layouts import with_layouts
 from netlang.schedule.program import Program
 from netlang.schedule.schedule import schedule
-from netlang.schedule.windows import Transformed, with_fewer_products
+from netlang.schedule.winograd.equations import with_fewer_products
+from netlang.schedule.winograd.plans import Plan, Tiled
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
 from tests.passes.graphs import values
+from tests.rounding import float32_bounds
 
 BOUND = {np.float64: 1e-12, np.float32: 1e-5}
 
@@ -36,7 +38,7 @@ def graph_of(layers: str, channels: int, *extents: int) -> Graph:
     return netlang.loads(text(layers, channels, *extents)).model.forward_graph
 
 
-def rewritten(graph: Graph) -> tuple[Graph, dict[str, Transformed]]:
+def rewritten(graph: Graph) -> tuple[Graph, dict[str, Plan]]:
     plain = with_plain_factors(with_layouts(graph, graph.outputs.values()))
     made, plans = with_fewer_products(plain, kept(plain))
     verify(made, "with_fewer_products")
@@ -61,12 +63,12 @@ def assert_agrees(graph: Graph, batch: int, threads: int = 1) -> None:
 
 
 SAMPLES = [
-    ("conv(16, 3, pad=1)", 16, (30, 28), 5, [4, 4]),
+    ("conv(16, 3, pad=1)", 16, (16, 15), 5, [4, 4]),
     ("conv(48, 3, pad=1)", 32, (14, 14), 3, [2, 3]),
     ("conv(35, 3)", 17, (20, 21), 2, [3, 4]),
-    ("conv(64, 3, pad=2)", 64, (56, 57), 1, [4, 4]),
-    ("conv(32, 5, pad=1)", 32, (24, 24), 2, [2, 2]),
-    ("conv(40, 2)", 40, (31, 33), 1, None),
+    ("conv(64, 3, pad=2)", 64, (28, 29), 1, None),
+    ("conv(32, 5, pad=1)", 32, (24, 24), 2, None),
+    ("conv(40, 2)", 40, (17, 15), 2, None),
     ("conv1d(64, 3, pad=1)", 64, (203,), 64, [4]),
     ("conv(40, 3, pad=1) -> relu -> conv(32, 3, pad=1)", 32, (28, 27), 1, None),
 ]
@@ -80,7 +82,7 @@ def test_results_are_those_of_the_plain_sums(
     plans = rewritten(graph)[1]
     assert plans
     if outputs is not None:
-        assert [[w.by.outputs for w in plan.windows] for plan in plans.values()] == [outputs]
+        assert [[w.by.outputs for w in plan.windows] for plan in plans.values() if isinstance(plan, Tiled)] == [outputs]
     assert_agrees(graph, batch)
 
 
@@ -126,14 +128,91 @@ net Residual:
     assert_agrees(graph, 3)
 
 
-def test_a_step_of_training_has_plain_sums() -> None:
-    recipe = "    loss sum(k) y[k]^2\n\ntrain Windows:\n    optimizer sgd(lr=0.1)\n"
-    net = netlang.loads(text("conv(32, 3, pad=1) -> global_avgpool", 32, 28, 28) + recipe)
+TRAINED = """
+    loss sum(k) y[k]^2
+
+train Windows:
+    optimizer sgd(lr=0.1)
+"""
+
+
+def trained(layers: str, channels: int, *extents: int) -> str:
+    head = f"y = x -> tanh -> conv({channels}, 1, bias=false) -> tanh -> {layers} -> tanh -> global_avgpool"
+    return f"net Windows:\n    input  x[{', '.join(map(str, (channels, *extents)))}]\n    {head}\n    output y{TRAINED}"
+
+
+STEPS = [
+    ("conv(16, 3, pad=1)", 16, (34, 34), "parts"),
+    ("conv(35, 3)", 40, (15, 12), "d/conv_2.W"),
+    ("conv(48, 3, pad=1)", 32, (14, 14), "d/conv_2.W"),
+    ("conv(50, 5, pad=2)", 20, (14, 14), "d/conv_2.W"),
+    ("conv(17, 5)", 33, (13, 14), "d/conv_2.W"),
+    ("conv(32, 3, pad=1) -> relu -> conv(32, 3, pad=1)", 32, (9, 8), "d/conv_3.W"),
+]
+
+
+@pytest.mark.parametrize(("layers", "channels", "extents", "gradient"), STEPS)
+def test_steps_are_those_of_the_plain_sums(layers: str, channels: int, extents: tuple[int, ...], gradient: str) -> None:
+    batch = 3
+    graph, roots = netlang.loads(trained(layers, channels, *extents)).model.computed("step")
+    fewer, plain = (schedule(graph, roots.values(), graph.updates, winograd=w) for w in (True, False))
+    names = [tensor for tensor in fewer.tensors if ".transformed" in tensor or tensor.endswith(".left")]
+    assert sum(".transformed" in name for name in names) >= 2  # of the convolution, and of its gradient by the image
+    assert any(gradient in name for name in names)
+    held = values(graph, {"batch": batch}, scale=0.1)
+    for dtype, bound in BOUND.items():
+        found = []
+        for program, threads in ((plain, 1), (fewer, 1), (fewer, 3)):
+            given = {n: np.array(v, np.int64 if graph[n].dtype == "int" else dtype) for n, v in held.items()}
+            out = build(program, dtype, threads=threads).run(given, {"batch": batch}, {})
+            found.append({**{name: given[name] for name in graph.updates if name.startswith("conv")}, **out})
+        expected, one, three = found
+        for name, value in expected.items():
+            np.testing.assert_array_equal(one[name], three[name])
+            change = np.abs(value - held[name]).max() if name in held else np.abs(value).max()
+            unit = np.finfo(dtype).eps * np.abs(value).max()
+            assert np.abs(one[name] - value).max() <= 10 * bound * change + unit, name
+
+
+def test_the_gradient_of_a_convolution_in_one_dimension() -> None:
+    head = "y = x -> tanh -> conv1d(32, 1, bias=false) -> tanh -> conv1d(40, 3, pad=1) -> tanh -> mean_over_time"
+    source = trained("conv(16, 3)", 32, 60)
+    lines = [f"    {head}" if line.lstrip().startswith("y =") else line for line in source.splitlines()]
+    text = "\n".join(lines).replace(" -> mean_over_time", "").replace("sum(k) y[k]^2", "sum(k, t) y[k, t]^2")
+    graph, roots = netlang.loads(text).model.computed("step")
+    program = schedule(graph, roots.values(), graph.updates, winograd=True)
+    assert any(tensor.endswith(".left") for tensor in program.tensors)
+    held = values(graph, {"batch": 3})
+    expected = evaluate(graph, held, {"batch": 3}, only=graph.updates.values())
+    given = {n: np.array(v, np.int64 if graph[n].dtype == "int" else np.float64) for n, v in held.items()}
+    build(program, np.float64).run(given, {"batch": 3}, {})
+    for name, node in graph.updates.items():
+        np.testing.assert_allclose(given[name], expected[node], rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("layers", ["conv(24, 3, pad=1) -> relu -> conv(24, 3, pad=1)", "conv(50, 5, pad=2)"])
+def test_rounding_stays_within_the_bound_for_all_networks(layers: str) -> None:
+    graph, _ = netlang.loads(trained(layers, 24, 14, 14)).model.computed("step")
+    roots = {name: node for name, node in graph.updates.items() if name.startswith("conv")}
+    assert graph.updates.keys() >= roots.keys()
+    arrays = {n: np.asarray(v, np.float32).astype(np.float64) for n, v in values(graph, {"batch": 4}).items()}
+    program = schedule(graph, [], roots, winograd=True)
+    given = {n: np.array(v, np.float32) for n, v in arrays.items() if n in program.buffers}
+    build(program, np.float32).run(given, {"batch": 4}, {})
+    expected = evaluate(graph, arrays, {"batch": 4}, only=roots.values())
+    bounds = float32_bounds(graph, roots, arrays, 4, 0, 0)
+    for name, node in roots.items():
+        assert np.abs(given[name] - expected[node]).max() <= bounds[name], name
+
+
+def test_filters_are_transformed_in_every_step() -> None:
+    net = netlang.loads(trained("conv(32, 3, pad=1)", 32, 28, 28))
     x = np.random.default_rng(0).standard_normal((2, 32, 28, 28)).astype(np.float32)
-    net.step(x=x)
-    assert not any("winograd" in b for b in net.compiled("step").program.program.tensors)
-    net.forward(x=x)
-    assert any("winograd" in b for b in net.compiled("forward").program.program.tensors)
+    losses = [net.step(x=x) for _ in range(3)]
+    again = netlang.loads(trained("conv(32, 3, pad=1)", 32, 28, 28))
+    for loss in losses:
+        again.params["conv_2.W"] = again.params["conv_2.W"]
+        assert again.step(x=x) == loss
 
 
 def test_changed_parameters_are_seen() -> None:

@@ -18,6 +18,8 @@ from functools import cache
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
+PLACES = 8  # of a tile in a dimension at most
+
 # Among numbers that are exact in binary, those with the least rounding errors in float32 for sums of 3 or 5 products.
 # The last point is infinity. Pairs of opposite points share half of the additions.
 POINTS = {
@@ -29,8 +31,8 @@ POINTS = {
         4: "0 1 -1",
         5: "0 1 -1 1/2",
         6: "0 3/4 -3/4 3/2 -3/2",
-        7: "0 3/4 -3/4 3/2 -3/2 1",
-        8: "0 1/2 -1/2 1 -1 3/2 -3/2",
+        7: "0 1/2 -1/2 1 -1 2",
+        8: "0 1/2 -1/2 1 -1 2 -2",
     }.items()
 }
 
@@ -71,6 +73,21 @@ def minimal(outputs: int, taps: int) -> Minimal:
         tuple(tuple(e / scale for e in row) for scale, row in zip(scales, _values(points, taps), strict=True)),
         _transposed(_values(points, outputs)),
     )
+
+
+@cache
+def sizes() -> tuple[tuple[int, int], ...]:
+    """The rows and columns of all matrices: of the image for n x n, of filters n x r, of sums m x n."""
+    found = {(n, n) for n in range(3, PLACES + 1)}
+    found |= {size for n, _ in found for k in range(2, n) for size in ((n, k), (k, n))}
+    return tuple(sorted(found))
+
+
+def matrix(rows: int, columns: int) -> Matrix:
+    """The matrix with these sizes, which say whether it is one of the image, of filters or of sums."""
+    if rows == columns:
+        return minimal(2, rows - 1).image
+    return minimal(rows - columns + 1, columns).filter if rows > columns else minimal(rows, columns - rows + 1).sums
 
 
 def _values(points: Sequence[Fraction], count: int) -> Matrix:

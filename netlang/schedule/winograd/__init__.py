@@ -1,0 +1,1 @@
+"""Convolutions and their gradients by fewer products, with the algorithms of Winograd, Toom and Cook."""

@@ -1,0 +1,353 @@
+"""The nests of sums over windows by fewer products.
+
+Of a convolution, tiles are worked on in blocks: the image's are transformed, then come their products with the filter,
+and the sums of these. Where the filter is small, each thread does blocks of its own, of which the transformed image and
+the products stay in its cache; where it is large, blocks are large, and threads share each of the parts.
+
+Of the gradient by a filter, first all tiles of one factor are transformed; then threads share strips of the channels of
+the other one, of which the sums stay in the cache while all tiles go by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from netlang.graph.expression import Read, Whole
+from netlang.graph.integer import ONE, ZERO, Int, index, integer, product
+from netlang.graph.traversal import substitute
+from netlang.schedule.blocks import Nests
+from netlang.schedule.collapse import substituted
+from netlang.schedule.nest import scalars_and_stores
+from netlang.schedule.order import Group
+from netlang.schedule.program import LANES, SUMS, Assign, Loop, Multiply, Share, Statement, Step, Transform
+from netlang.schedule.tiles import round_up
+from netlang.schedule.winograd.interpolation import Matrix
+from netlang.schedule.winograd.plans import Correlated, Panels, Places, Plan, Tiled, Window, places
+
+Body = tuple[Statement, ...]
+
+CACHE = 2**17  # elements of tiles and products that stay in a cache of one thread
+SMALL = 2**20  # of a filter that is read again for every such block
+TOGETHER = 2**21  # of tiles and products that stay in the cache of all threads
+CHUNK = 64  # tiles over which is summed at a time
+STRIP = 16  # channels of the left factor of a gradient, of which one thread has all sums
+APART = 1  # rows between places: at distances of powers of two they would compete for few lines of a cache
+LONG, WIDE = CHUNK + APART, STRIP + APART
+
+
+def nest(nests: Nests, group: Group, plan: Plan) -> Body:
+    """The statements of a group that begins with such a sum."""
+    match plan:
+        case Tiled():
+            return _Tiled(nests, group, plan).body()
+        case Correlated():
+            return _Correlated(nests, group, plan).body()
+        case Panels():
+            return _Panels(nests, group, plan).body()
+
+
+class _Nest:
+    """What the nests have in common."""
+
+    def __init__(self, nests: Nests, group: Group, windows: Sequence[Window]) -> None:
+        self.nests, self.group, self.windows = nests, group, windows
+        self.name, self.places = group.members[0].name, places(windows)
+
+    def _shared(self, extent: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
+        """A loop of which threads share the turns."""
+        first, last = self.nests.index("first", extent), self.nests.index("last", extent)
+        return (Share(first, last, extent, 1, body(index(first), (index(last),))),)
+
+    def _over(self, name: str, extent: int, body: Callable[[Int], Body]) -> Body:
+        """A loop with an index of its own."""
+        own = self.nests.index(name, integer(extent))
+        return (Loop(own, (ZERO,), (integer(extent),), body(index(own))),)
+
+    def _tile(self, rows: Places, number: Int) -> tuple[Body, dict[str, Int]]:
+        """Names for the indices of a tile."""
+        values: dict[str, Int] = {}
+        out: list[Statement] = []
+        (outermost, _), *inner = rows
+        for name, extent in reversed(inner):
+            values[name], number = number % extent.constant, number // extent.constant
+        values[outermost] = number
+        for name, extent in rows:
+            own = self.nests.index(name, extent)
+            out.append(Assign(own, "int", Whole(values[name])))
+            values[name] = index(own)
+        return tuple(out), values
+
+    def _transform(
+        self,
+        read: Read,
+        taps: Sequence[str],
+        matrices: Sequence[Matrix],
+        known: dict[str, Int],
+        lane: tuple[str, tuple[Int, ...]],
+        target: tuple[str, tuple[Int, ...], Int],
+    ) -> Transform:
+        """What a read is at the places of a tile, transformed: for some lanes, to a place, the next ones far apart."""
+        tensor, (name, lanes), (to, first, apart) = self.nests.tensors[read.tensor], lane, target
+        here = dict.fromkeys((*taps, name), ZERO) | known
+
+        def at(**other: Int) -> Read:
+            found = substitute(read, here | other)
+            assert isinstance(found, Read)
+            return found
+
+        start = tensor.place(at().indices)
+
+        def move(index: str) -> Int:
+            return tensor.place(at(**{index: here[index] + ONE}).indices) - start
+
+        sizes = tuple((len(matrix), len(matrix[0])) for matrix in matrices)
+        return Transform(to, first, apart, at(), tuple(map(move, taps)), move(name), lanes, sizes)
+
+    def _results(self, products: str, row: Callable[[int], Int], lanes: int) -> tuple[str, Transform]:
+        """The results from the products of one tile, and of each lane, in the rows of a matrix."""
+        pitch = self.nests.tensors[products].shape[1]
+        results = self.nests.matrix(
+            f"{self.name}.results", integer(math.prod(w.by.outputs for w in self.windows)), pitch
+        )
+        places = [w.by.places for w in self.windows]
+        moves = tuple((row(math.prod(places[k + 1 :])) - row(0)) * pitch for k in range(len(places)))
+        sizes = tuple((w.by.outputs, w.by.places) for w in self.windows)
+        source = Read(products, (row(0), ZERO))
+        return results, Transform(results, (ZERO, ZERO), pitch, source, moves, ONE, (integer(lanes),), sizes)
+
+    def _rest(self, results: str, at: Int, lane: str, lanes: int, known: dict[str, Int]) -> Body:
+        """What follows on the results."""
+        reduced = self.group.members[0]
+        rest = scalars_and_stores(self.group, self.group.members[1:], self.nests.tensors, self.nests.stored, reduced)
+
+        def body(own: Int) -> Body:
+            total = Assign(reduced.name, "real", Read(results, (at, own)))
+            return (total, *substituted(rest, known | {lane: own}))
+
+        return self._over(lane, lanes, body)
+
+
+class _Tiled(_Nest):
+    def __init__(self, nests: Nests, group: Group, plan: Tiled) -> None:
+        super().__init__(nests, group, plan.windows)
+        self.plan, self.panels = plan, plan.panels
+        self.rows = product(extent for _, extent in plan.rows)
+        self.is_own, self.block = self._block()
+        height = self.places * (self.block + APART)
+        self.tiles = nests.matrix(f"{self.name}.tiles", height, round_up(integer(self.panels.channels), LANES))
+        self.products = nests.matrix(f"{self.name}.products", height, integer(self.panels.pitch))
+
+    def _block(self) -> tuple[bool, Int]:
+        """Whether each thread has blocks of its own, and how many tiles are in a block."""
+        panels, height = self.panels, SUMS * LANES // self.panels.panel
+        each = self.places * (panels.channels + panels.pitch)
+        many = height * max(1, CACHE // (each * height))
+        is_own = panels.elements <= SMALL and not (self.rows.is_constant and self.rows.constant < 4 * many)
+        if not is_own:
+            many = height * max(4, TOGETHER // (each * height))
+        return is_own, self.rows if self.rows.is_constant and self.rows.constant <= many else integer(many)
+
+    def body(self) -> Body:
+        rows, block = self.rows, self.block
+        if block == rows:
+            return self._parts(ZERO)
+        count = (rows + (block - 1)) // block.constant
+        number = self.nests.index("block", count)
+        inner = self._parts(index(number) * block)
+        if not self.is_own:
+            return (Loop(number, (ZERO,), (count,), inner),)
+        return self._shared(count, lambda first, ends: (Loop(number, (first,), ends, inner),))
+
+    def _parts(self, start: Int) -> Body:
+        """What is done for the tiles from `start` on."""
+
+        def of_rows(body: Callable[[Int], Body]) -> Body:
+            row = self.nests.index("row", self.block)
+            inner = body(index(row))
+            return self._each(self.block, lambda first, ends: (Loop(row, (first,), (*ends, self.rows - start), inner),))
+
+        panels, part = self.panels, self.nests.index("part", integer(self.places))
+        above = index(part) * (self.block + APART)
+        multiply = Multiply(
+            target=self.products,
+            first=above,
+            rows=(self.block, self.rows - start)[: 1 if self.block == self.rows else 2],
+            left=Read(self.tiles, (above, ZERO)),
+            row=self.nests.tensors[self.tiles].shape[1],
+            right=self.plan.filter,
+            panel=panels.panel,
+            lanes=integer(panels.lanes),
+            steps=(Step((integer(panels.channels),), ONE, ONE),),
+            start=ZERO,
+            at=index(part) * (panels.channels * panels.pitch),
+        )
+        products = self._each(integer(self.places), lambda first, ends: (Loop(part, (first,), ends, (multiply,)),))
+        return (
+            *of_rows(lambda row: self._image(start, row)),
+            *products,
+            *of_rows(lambda row: self._sums(start, row)),
+        )
+
+    def _each(self, extent: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
+        """A loop of which threads share the turns, unless each has blocks of its own."""
+        return body(ZERO, (extent,)) if self.is_own else self._shared(extent, body)
+
+    def _image(self, start: Int, row: Int) -> Body:
+        """The transformed tile of each channel."""
+        plan, panels = self.plan, self.panels
+        names, tile = self._tile(plan.rows, start + row)
+        taps, matrices = [w.tap for w in self.windows], [w.by.image for w in self.windows]
+        lanes = panels.channel, (integer(panels.channels),)
+        target = self.tiles, (row, ZERO), (self.block + APART) * self.nests.tensors[self.tiles].shape[1]
+        return (*names, self._transform(plan.image, taps, matrices, tile, lanes, target))
+
+    def _sums(self, start: Int, row: Int) -> Body:
+        """The results of a tile, of each lane, and what follows on them."""
+        lane, lanes = self.panels.lane, self.panels.lanes
+        results, transform = self._results(self.products, lambda place: place * (self.block + APART) + row, lanes)
+        names, tile = self._tile(self.plan.rows, start + row)
+        at, known = ZERO, dict(tile)
+        loops: list[tuple[str, tuple[Int, ...]]] = []
+        for w in self.windows:
+            name = self.nests.index(f"{w.index}_", integer(w.step))
+            first = tile[w.index] * w.step
+            at, known[w.index] = at * w.step + index(name), first + index(name)
+            loops.append((name, (integer(w.step), w.extent - first)[: 1 if w.extent % w.step == 0 else 2]))
+        rest = self._rest(results, at, lane, lanes, known)
+        for name, stops in reversed(loops):
+            rest = (Loop(name, (ZERO,), stops, rest),)
+        return (*names, transform, *rest)
+
+
+class _Correlated(_Nest):
+    def __init__(self, nests: Nests, group: Group, plan: Correlated) -> None:
+        super().__init__(nests, group, plan.windows)
+        self.plan = plan
+        self.rows = product(extent for _, extent in plan.rows)
+        self.panels = plan.pitch // plan.panel
+        self.chunks = (self.rows + (CHUNK - 1)) // CHUNK
+        rows = self.chunks * (self.places * self.panels)
+        self.right = nests.matrix(f"{self.name}.right", rows, integer(LONG * plan.panel))
+        self.left = nests.matrix(f"{self.name}.left", integer(self.places * LONG), integer(STRIP))
+        self.products = nests.matrix(f"{self.name}.products", integer(self.places * WIDE), integer(plan.pitch))
+
+        self.around = {name: self.nests.index(name, extent) for name, extent in plan.around}
+        self.known = {name: index(own) for name, own in self.around.items()}
+
+    def body(self) -> Body:
+        plan = self.plan
+        chunk, row = self.nests.index("chunk", self.chunks), self.nests.index("row", integer(CHUNK))
+        rows = (integer(CHUNK), self.rows - index(chunk) * CHUNK)
+        right = (Loop(row, (ZERO,), rows, self._right(index(chunk), index(row))),)
+        strips = integer(-(-plan.left.extent // STRIP))
+        strip = self.nests.index("strip", strips)
+        left = self._strip(index(strip))
+        if not plan.around:
+            return (
+                *self._shared(self.chunks, lambda first, ends: (Loop(chunk, (first,), ends, right),)),
+                *self._shared(strips, lambda first, ends: (Loop(strip, (first,), ends, left),)),
+            )
+        inner: Body = (Loop(chunk, (ZERO,), (self.chunks,), right), Loop(strip, (ZERO,), (strips,), left))
+        (name, many), *others = plan.around
+        for other, extent in reversed(others):
+            inner = (Loop(self.around[other], (ZERO,), (extent,), inner),)
+        return self._shared(many, lambda first, ends: (Loop(self.around[name], (first,), ends, inner),))
+
+    def _right(self, chunk: Int, row: Int) -> Body:
+        """A tile of the right factor, transformed, in panels."""
+        plan, factor = self.plan, self.plan.right
+        names, tile = self._tile(plan.rows, chunk * CHUNK + row)
+
+        def some(panel: Int, lanes: int) -> Body:
+            known = self.known | tile | {factor.index: panel * plan.panel}
+            to = chunk * (self.places * self.panels) + panel, row * plan.panel
+            target = self.right, to, integer(self.panels * LONG * plan.panel)
+            return (self._transform(*factor.transform, known, (factor.index, (integer(lanes),)), target),)
+
+        return (*names, *self._by_panels(some))
+
+    def _by_panels(self, body: Callable[[Int, int], Body]) -> Body:
+        """The body for each panel: its number, and how many lanes it has."""
+        plan = self.plan
+        whole, rest = divmod(plan.right.extent, plan.panel)
+        panel = self.nests.index("panel", integer(self.panels))
+        return (
+            Loop(panel, (ZERO,), (integer(whole),), body(index(panel), plan.panel)),
+            *(body(integer(whole), rest) if rest else ()),
+        )
+
+    def _strip(self, strip: Int) -> Body:
+        """All results of some channels of the left factor."""
+        plan, factor = self.plan, self.plan.left
+        first = strip * STRIP
+        channels = (integer(STRIP), factor.extent - first)[: 1 if factor.extent % STRIP == 0 else 2]
+        chunk, row = self.nests.index("chunk", self.chunks), self.nests.index("row", integer(CHUNK))
+        rows = (integer(CHUNK), self.rows - index(chunk) * CHUNK)
+        names, tile = self._tile(plan.rows, index(chunk) * CHUNK + index(row))
+        target = self.left, (index(row), ZERO), integer(LONG * STRIP)
+        known = self.known | tile | {factor.index: first}
+        left = self._transform(*factor.transform, known, (factor.index, channels), target)
+        part = self.nests.index("part", integer(self.places))
+
+        def multiply(panel: Int, lanes: int) -> Body:
+            each = Multiply(
+                target=self.products,
+                first=index(part) * WIDE,
+                rows=channels,
+                left=Read(self.left, (index(part) * LONG, ZERO)),
+                row=ONE,
+                right=self.right,
+                panel=plan.panel,
+                lanes=integer(lanes),
+                steps=(Step(rows, integer(STRIP), integer(STRIP)),),
+                start=index(chunk),
+                to=panel * plan.panel,
+                at=((index(chunk) * self.places + index(part)) * self.panels + panel) * (LONG * plan.panel),
+            )
+            return (each,)
+
+        inner = (
+            Loop(row, (ZERO,), rows, (*names, left)),
+            Loop(part, (ZERO,), (integer(self.places),), self._by_panels(multiply)),
+        )
+        return (Loop(chunk, (ZERO,), (self.chunks,), inner), *self._sums(first, channels))
+
+    def _sums(self, first: Int, channels: tuple[Int, ...]) -> Body:
+        """The results of a strip, and what follows on them."""
+        plan, lane, lanes = self.plan, self.plan.right.index, self.plan.right.extent
+        channel = self.nests.index(plan.left.index, integer(STRIP))
+        results, transform = self._results(self.products, lambda place: place * WIDE + index(channel), lanes)
+        known = self.known | {plan.left.index: first + index(channel)}
+        at = ZERO
+        for w in self.windows:
+            own = self.nests.index(w.tap, integer(w.by.outputs))
+            at, known[w.tap] = at * w.by.outputs + index(own), index(own)
+        rest = self._rest(results, at, lane, lanes, known)
+        for w in reversed(self.windows):
+            (own,) = known[w.tap].indices()
+            rest = (Loop(own, (ZERO,), (integer(w.by.outputs),), rest),)
+        return (Loop(channel, (ZERO,), channels, (transform, *rest)),)
+
+
+class _Panels(_Nest):
+    def __init__(self, nests: Nests, group: Group, plan: Panels) -> None:
+        super().__init__(nests, group, plan.windows)
+        self.plan = plan
+
+    def body(self) -> Body:
+        """All places of each channel and each lane, which are as independent as can be."""
+        plan = self.plan
+        panels = plan.pitch // plan.panel
+        channel, panel = (
+            self.nests.index(i, integer(n)) for i, n in ((plan.channel, plan.channels), ("panel", panels))
+        )
+        taps, matrices = [w.tap for w in self.windows], [w.by.filter for w in self.windows]
+        first = index(panel) * plan.panel
+        lanes = plan.lane, (integer(plan.panel), plan.lanes - first)[: 1 if plan.pitch == plan.lanes else 2]
+        to = (*[ZERO] * len(taps), index(panel), index(channel), ZERO)
+        target = self.name, to, integer(plan.channels * plan.pitch)
+        known = {plan.channel: index(channel), plan.lane: first}
+        body = (self._transform(plan.filter, taps, matrices, known, lanes, target),)
+        inner = (Loop(panel, (ZERO,), (integer(panels),), body),)
+        return self._shared(integer(plan.channels), lambda first, ends: (Loop(channel, (first,), ends, inner),))
