@@ -19,6 +19,8 @@ from netlang.targets.cpu.vectors import I64, Writer
 SUMS_OF_FEW = 12  # vectors of sums at most that a tile of few rows has
 BASES = (1, 3, 5, 7)  # multiples of the distance of rows that a tile has in registers
 BYTE = ir.IntType(8).as_pointer()
+LINE = 64  # bytes of a line of a cache
+LEAST_AHEAD = 4  # rows of a tile that asks for the lines of the next one
 
 
 def multiply(w: Writer, symbol: str, panel: int) -> None:
@@ -28,7 +30,8 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     the right one lies in the panels that `pack` makes. The sum is added to the target where `start` is not 0. The rows
     are divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several panels: a sum waits
     four cycles for itself. Of a panel that is narrower than a vector, a vector has the lanes of several turns; the
-    innermost step of the left factor is 1 then.
+    innermost step of the left factor is 1 then. With the first lanes, which read the left factor first, a tile asks for
+    the lines of the next one: they come from memory while the products of this one are done.
     """
     kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
@@ -50,7 +53,7 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
         def some(first: Any, count: int, height: int = height, apart: list[Any] = apart) -> None:
             there, theirs = b.gep(target, [b.mul(first, I64(panel))]), b.gep(right, [b.mul(first, distance)])
             tile = _tile(w, height, panel // w.width, panel, count)
-            b.call(tile, [there, pitch, start, left, *apart, theirs, distance, *steps])
+            b.call(tile, [there, pitch, start, left, *apart, I64(0), theirs, distance, *steps])
 
         _by_groups(b, panels, together, some)
         b.ret_void()
@@ -72,7 +75,10 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
                 height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
                 here = b.load(row)
                 arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
-                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, panel_right, distance, *steps]
+                is_last = b.icmp_signed("==", b.add(here, height), rows)
+                is_read = b.icmp_signed(">", skipped, I64(0))  # by the panels before
+                ahead = b.select(b.or_(is_last, is_read), I64(0), b.mul(height, left_row))
+                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, ahead, panel_right, distance, *steps]
                 end = b.append_basic_block("end")
                 choice = b.switch(height, end)
                 for known in range(1, highest + 1):
@@ -123,30 +129,47 @@ def _few(w: Writer, panel: int) -> list[tuple[int, int]]:
 
 
 def _tile(w: Writer, height: int, vectors: int, panel: int, together: int = 1) -> Any:
-    """The function of one tile: `height` rows by some vectors of lanes of each of some panels."""
+    """The function of one tile: `height` rows by some vectors of lanes of each of some panels.
+
+    The rows of the next tile are `ahead` of its own, or that is 0.
+    """
     name = f"tile_{height}_{vectors}_{panel}_{together}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, I64, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), I64, w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
     target, pitch, start, left, *rest = function.args
-    apart, (right, distance, *steps) = rest[: len(BASES)], rest[len(BASES) :]
+    apart, (ahead, right, distance, *steps) = rest[: len(BASES)], rest[len(BASES) :]
+    *outer, count, step = steps
     sums = [[w.variable(b, w.zero) for _ in range(together * vectors)] for _ in range(height)]
     behind = [b.mul(distance, I64(n)) for n in range(1, together)]
     place = w.variable(b, right)
 
-    def update(pointers: Any) -> None:
-        """One turn of the summed loops."""
-        right = b.load(place)
-        b.store(b.gep(right, [I64(panel)]), place)
-        beside = [right, *(b.gep(right, [each]) for each in behind)]
-        lanes = [w.load(b, each, v) for each in beside for v in range(vectors)]
-        for at, row in zip(_rows(w, b, pointers[0], apart, height), sums, strict=True):
-            factor = w.spread(b, b.load(at))
-            for v, each in enumerate(row):
-                b.store(w.fma(b, factor, lanes[v], b.load(each)), each)
+    def run(pointers: Any) -> None:
+        """One run of the innermost loop."""
+        here = w.variable(b, pointers[0])
+        with for_range(b, count) as turn:
+            left = b.load(here)
+            b.store(b.gep(left, [step]), here)
+            if height >= LEAST_AHEAD:
+                w.prefetch(b, b.gep(left, [b.add(ahead, b.mul(b.and_(turn.index, within), aside))]))
+            right = b.load(place)
+            b.store(b.gep(right, [I64(panel)]), place)
+            beside = [right, *(b.gep(right, [each]) for each in behind)]
+            lanes = [w.load(b, each, v) for each in beside for v in range(vectors)]
+            for at, row in zip(_rows(w, b, left, apart, height), sums, strict=True):
+                factor = w.spread(b, b.load(at))
+                for v, each in enumerate(row):
+                    b.store(w.fma(b, factor, lanes[v], b.load(each)), each)
 
-    w.summed(b, [left], steps, update)
+    if height >= LEAST_AHEAD:
+        # one line at every turn: that of all rows where these are neighbours, else of one row after another
+        row = b.sdiv(apart[0], I64(w.bytes))
+        beside, none = b.icmp_signed("==", row, I64(1)), b.icmp_signed("==", ahead, I64(0))
+        ahead = b.add(ahead, b.select(beside, I64(height - 1), I64(0)))
+        within = b.select(b.or_(beside, none), I64(0), I64(LINE // w.bytes - 1))
+        aside = b.sub(row, step)
+    w.summed(b, [left], outer, run)
     with b.if_else(b.icmp_signed("==", start, I64(0))) as (fresh, more):
         for branch, adds in ((fresh, False), (more, True)):
             with branch:
@@ -165,10 +188,10 @@ def _narrow(w: Writer, height: int, panel: int) -> Any:
     name = f"narrow_{height}_{panel}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), w.pointer, I64, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), I64, w.pointer, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
     target, pitch, start, left, *rest = function.args
-    apart, (right, _, *steps) = rest[: len(BASES)], rest[len(BASES) :]
+    apart, (_, right, _, *steps) = rest[: len(BASES)], rest[len(BASES) :]
     *outer, count, _ = steps
     sums = [w.variable(b, w.zero) for _ in range(height)]
     place = w.variable(b, right)

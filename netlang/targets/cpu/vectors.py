@@ -143,6 +143,11 @@ class Writer:
         lanes = ir.Constant(kind, list(range(self.width)))
         return b.icmp_signed("<", lanes, self.spread(b, b.trunc(self.least(b, count, I64(self.width)), I32), kind))
 
+    def prefetch(self, b: Any, pointer: Any) -> None:
+        """Ask for a line of memory that is wanted soon, into the second cache."""
+        place = b.bitcast(pointer, ir.IntType(8).as_pointer())
+        b.call(self.intrinsic("llvm.prefetch.p0", VOID, place.type, I32, I32, I32), [place, I32(0), I32(2), I32(1)])
+
     def fma(self, b: Any, one: Any, other: Any, added: Any) -> Any:
         call = self.intrinsic(f"llvm.fmuladd.v{self.width}{self.suffix}", self.vector, *[self.vector] * 3)
         return b.call(call, [one, other, added])
