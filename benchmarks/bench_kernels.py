@@ -1,4 +1,8 @@
-"""Time matrix products and convolutions, forward and both gradients, as fractions of what the processor can do."""
+"""Time matrix products and convolutions, forward and both gradients, as fractions of what the processor can do.
+
+Convolutions are timed alone, and in a step of training, where they may have fewer products: what counts is those of the
+plain sum.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,8 @@ import netlang
 from benchmarks.compare import CLOCKS
 from benchmarks.report import machine
 from netlang.runtime.net import Net
+from netlang.runtime.windows import fewer_products
+from netlang.schedule.program import Kernel, Program, accesses, alone
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.native import ENTRY, Entry
@@ -39,6 +45,17 @@ net Convolution(c, h, filters, size):
     y = x -> conv(filters, size, pad=size // 2, bias=false)
     output y
     loss   sum(k, i, j) y[k, i, j] * g[k, i, j]
+"""
+# the second convolution, between others, as in networks: its neighbours follow the layouts that it wants
+LAYER = """
+net Layer(c, h, filters, size):
+    input  x[c, h, h]
+    y = x -> conv(c, 1, bias=false) -> tanh -> conv(filters, size, pad=size // 2, bias=false) -> tanh -> global_avgpool
+    output y
+    loss   sum(k) y[k]^2
+
+train Layer:
+    optimizer sgd(lr=0.1)
 """
 PRODUCTS = (512, 1024, 2048)
 # images, channels, height, filters, size: of ResNet-50, of LeNet-5, 1x1
@@ -126,6 +143,43 @@ def programs(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
     return calls
 
 
+def in_a_step(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
+    """The kernels of the second convolution in a step of training, with what transforms its filter for them."""
+    graph, roots = net.model.computed("step")
+    program = schedule(graph, roots.values(), graph.updates, winograd=fewer_products())
+    groups: dict[str, list[Kernel]] = {"forward": [], "by the input": [], "by the weights": []}
+    transformed: dict[str, Kernel] = {}
+    for kernel in program.kernels:
+        made = {tensor for tensor, _, is_stored in accesses(kernel.body) if is_stored}
+        read = {program.tensors[tensor].buffer for tensor, _, is_stored in accesses(kernel.body) if not is_stored}
+        text = kernel.sources[0][0]
+        if any(".transformed" in tensor for tensor in made):
+            transformed |= {program.tensors[tensor].buffer: kernel for tensor in made}
+            continue
+        before = [k for buffer, k in transformed.items() if buffer in read]
+        if text.startswith("conv_2.y"):
+            groups["forward"] += [*before, kernel]
+        elif text.startswith("d/conv_2.W"):
+            groups["by the weights"].append(kernel)
+        elif kernel.kind == "contraction" and (before or "conv_2.W" in read):
+            groups["by the input"] += [*before, kernel]
+    return {
+        what: partial(run_all, [bound(alone(program, k), batch) for k in kernels]) for what, kernels in groups.items()
+    }
+
+
+def bound(program: Program, batch: int) -> Callable[[], Any]:
+    """A program all of whose memory is its own."""
+    compiled = build(program, np.float32, threads=1)
+    run = compiled.binding({"batch": batch}).run
+    return partial(run, (), dict.fromkeys(program.keys, 0))
+
+
+def run_all(calls: Sequence[Callable[[], Any]]) -> None:
+    for call in calls:
+        call()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each of the three (default: 1)")
@@ -136,12 +190,15 @@ def main() -> int:
     shapes: list[tuple[str, str, dict[str, Any], int, int]] = [
         (f"product {n}", PRODUCT, {"n": n}, 1, n**3) for n in PRODUCTS
     ]
+    layers = []
     for images, c, h, filters, size in CONVOLUTIONS:
         name = f"conv {size}x{size}, {c} to {filters} channels, {h}x{h}, batch {images}"
         arguments = {"c": c, "h": h, "filters": filters, "size": size}
         shapes.append((name, CONVOLUTION, arguments, images, images * h * h * c * filters * size**2))
-    for name, text, arguments, batch, macs in shapes:
-        times = least(programs(netlang.loads(text, **arguments), batch), options.seconds)
+        layers.append((f"{name}, in a step", LAYER, *shapes[-1][2:]))
+    for name, text, arguments, batch, macs in (*shapes, *layers):
+        calls = in_a_step if text == LAYER else programs
+        times = least(calls(netlang.loads(text, **arguments), batch), options.seconds)
         speeds = {what: 2e-6 * macs / ms for what, ms in times.items()}
         rows.append({"name": name, "gflops": speeds, "of_one_core": {k: v / best for k, v in speeds.items()}})
         said = ", ".join(f"{what} {speed:.0f} ({speed / best:.0%})" for what, speed in speeds.items())

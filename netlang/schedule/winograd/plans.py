@@ -31,7 +31,8 @@ from netlang.schedule.winograd.interpolation import Matrix, Minimal
 
 BANDWIDTH = 5  # bytes that come from memory in a cycle
 MOVED = 0.4  # cycles for an element of the tiles or the products, to compute, to store and to load it
-FILTERED = 1.0  # cycles for an element of a transformed filter
+FILTERED = 2.0  # cycles for an element of a transformed filter
+BATCH = 16  # examples that a step of training is taken to have at least
 GAIN = 0.9  # how many of the cycles of the plain sum it may take
 
 Places = tuple[tuple[str, Int], ...]
@@ -120,7 +121,7 @@ class Tiled:
     def cycles(self) -> float:
         """With what comes from memory; where the filter is kept, for as few results as there may be."""
         p = self.panels
-        count = _count(self.outer, self.is_kept) * math.prod(w.tiles for w in self.windows)
+        count = _count(self.outer, 1 if self.is_kept else BATCH) * math.prod(w.tiles for w in self.windows)
         turns = p.elements / (2 * LANES)
         moved = MOVED * places(self.windows) * count * (p.channels + p.pitch)
         filter = 0 if self.is_kept else FILTERED * p.elements
@@ -129,7 +130,7 @@ class Tiled:
     @property
     def direct(self) -> float:
         """The cycles of the plain sum."""
-        results = _count(self.outer, self.is_kept) * math.prod(w.extent for w in self.windows)
+        results = _count(self.outer, 1 if self.is_kept else BATCH) * math.prod(w.extent for w in self.windows)
         terms = self.panels.channels * math.prod(w.by.taps for w in self.windows)
         return terms * self.panels.pitch * (max(results, 4) / (2 * LANES) + 4 / BANDWIDTH)
 
@@ -211,5 +212,5 @@ def _rows(outer: Places, windows: Iterable[Window]) -> Places:
     return (*outer, *((w.index, integer(w.tiles)) for w in windows))
 
 
-def _count(outer: Places, least: bool = False) -> int:
-    return math.prod(guess(extent, 1) if least else guess(extent) for _, extent in outer)
+def _count(outer: Places, typical: int = BATCH) -> int:
+    return math.prod(guess(extent, typical) for _, extent in outer)

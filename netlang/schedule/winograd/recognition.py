@@ -134,8 +134,6 @@ def _correlated(node: Equation, image: Read, other: Read) -> Iterable[Correlated
     if not pairs or len(ours) != 1 or len(theirs) != 1 or {*ours, *theirs, *owns, *both} != set(node.indices):
         return
     (mine,), (its,) = ours, theirs
-    if node.indices[-1] not in (mine, its):
-        return
     if image.indices[-1] != index(mine) or other.indices[-1] != index(its):
         return
     if not all(n.is_constant for n in [*(node.extents[i] for i in (*owns, mine, its)), *(summed[t] for t in taps)]):
@@ -158,7 +156,7 @@ def _correlated(node: Equation, image: Read, other: Read) -> Iterable[Correlated
             Factor(image, mine, node.extents[mine].constant, tuple(owns), tuple(w.by.image for w in windows)),
             Factor(other, its, node.extents[its].constant, tuple(owns), tuple(w.by.filter for w in windows)),
         ]
-        left, right = reversed(factors) if node.indices[-1] == mine else factors
+        left, right = sorted(factors, key=lambda factor: node.indices.index(factor.index))
         panel = max(p for p in PANELS if p <= right.extent)
         yield Correlated(left, right, panel, windows, outer, around)
 
