@@ -152,7 +152,7 @@ class _Threads:
         inside = self.phases(loop.body)
         if any(True for end in (*loop.starts, *loop.stops) for _ in end.fetches()):
             return None
-        if _is_alone(inside) or guess(self.cycles(loop.body)) < OFTEN:
+        if _is_alone(inside) or guess(self.cycles(loop.body).substitute({loop.index: ZERO})) < OFTEN:
             return None
         return (replace(loop, body=inside),)
 

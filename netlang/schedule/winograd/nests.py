@@ -4,8 +4,8 @@ Of a convolution, tiles are worked on in blocks: the image's are transformed, th
 and the sums of these. Where the filter is small, each thread does blocks of its own, of which the transformed image and
 the products stay in its cache; where it is large, blocks are large, and threads share each of the parts.
 
-Of the gradient by a filter, first all tiles of one factor are transformed; then threads share strips of the channels of
-the other one, of which the sums stay in the cache while all tiles go by.
+Of the gradient by a filter, some chunks of tiles are worked on after others: threads share the tiles of one factor,
+which are transformed, then strips of the channels of the other one, which are multiplied with them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ CACHE = 2**17  # elements of tiles and products that stay in a cache of one thre
 SMALL = 2**20  # of a filter that is read again for every such block
 TOGETHER = 2**21  # of tiles and products that stay in the cache of all threads
 CHUNK = 64  # tiles over which is summed at a time
+GROUP = 2**20  # elements of transformed tiles of the right factor that stay in the cache of all threads
 STRIP = 16  # channels of the left factor of a gradient, of which one thread has all sums
 APART = 1  # rows between places: at distances of powers of two they would compete for few lines of a cache
 LONG, WIDE = CHUNK + APART, STRIP + APART
@@ -225,43 +226,62 @@ class _Correlated(_Nest):
         super().__init__(nests, group, plan.windows)
         self.plan = plan
         self.rows = product(extent for _, extent in plan.rows)
-        self.panels = plan.pitch // plan.panel
+        self.panels, self.strips = plan.pitch // plan.panel, -(-plan.left.extent // STRIP)
         self.chunks = (self.rows + (CHUNK - 1)) // CHUNK
-        rows = self.chunks * (self.places * self.panels)
-        self.right = nests.matrix(f"{self.name}.right", rows, integer(LONG * plan.panel))
+        self.together = max(1, GROUP // (self.places * LONG * plan.pitch))
+        if self.chunks.is_constant:
+            self.together = min(self.together, self.chunks.constant)
+        height = self.places * self.panels * self.together
+        self.right = nests.matrix(f"{self.name}.right", integer(height), integer(LONG * plan.panel))
         self.left = nests.matrix(f"{self.name}.left", integer(self.places * LONG), integer(STRIP))
-        self.products = nests.matrix(f"{self.name}.products", integer(self.places * WIDE), integer(plan.pitch))
-
+        self.high = self.places * WIDE  # rows of products of a strip
+        self.products = nests.matrix(f"{self.name}.products", integer(self.strips * self.high), integer(plan.pitch))
         self.around = {name: self.nests.index(name, extent) for name, extent in plan.around}
         self.known = {name: index(own) for name, own in self.around.items()}
 
     def body(self) -> Body:
-        plan = self.plan
-        chunk, row = self.nests.index("chunk", self.chunks), self.nests.index("row", integer(CHUNK))
-        rows = (integer(CHUNK), self.rows - index(chunk) * CHUNK)
-        right = (Loop(row, (ZERO,), rows, self._right(index(chunk), index(row))),)
-        strips = integer(-(-plan.left.extent // STRIP))
-        strip = self.nests.index("strip", strips)
-        left = self._strip(index(strip))
+        """Some chunks after others; of each the right factor, then all strips; at last the results of each strip."""
+        plan, strips = self.plan, integer(self.strips)
+        count = (self.chunks + (self.together - 1)) // self.together
+        group = self.nests.index("group", count)
+        before = index(group) * self.together
+        rows = integer(self.together * CHUNK)
+        row, strip, last = (
+            self.nests.index("row", rows),
+            self.nests.index("strip", strips),
+            self.nests.index("strip", strips),
+        )
+        left = self.chunks - before
+
+        def right(first: Int, ends: tuple[Int, ...]) -> Body:
+            return (Loop(row, (first,), (*ends, self.rows - before * CHUNK), self._right(before, index(row))),)
+
+        def products(first: Int, ends: tuple[Int, ...]) -> Body:
+            return (Loop(strip, (first,), ends, self._strip(before, left, index(strip))),)
+
+        def results(first: Int, ends: tuple[Int, ...]) -> Body:
+            return (Loop(last, (first,), ends, self._sums(index(last))),)
+
+        def each(extent: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
+            return body(ZERO, (extent,)) if plan.around else self._shared(extent, body)
+
+        inner = (*each(rows, right), *each(strips, products))
+        whole: Body = (Loop(group, (ZERO,), (count,), inner), *each(strips, results))
         if not plan.around:
-            return (
-                *self._shared(self.chunks, lambda first, ends: (Loop(chunk, (first,), ends, right),)),
-                *self._shared(strips, lambda first, ends: (Loop(strip, (first,), ends, left),)),
-            )
-        inner: Body = (Loop(chunk, (ZERO,), (self.chunks,), right), Loop(strip, (ZERO,), (strips,), left))
+            return whole
         (name, many), *others = plan.around
         for other, extent in reversed(others):
-            inner = (Loop(self.around[other], (ZERO,), (extent,), inner),)
-        return self._shared(many, lambda first, ends: (Loop(self.around[name], (first,), ends, inner),))
+            whole = (Loop(self.around[other], (ZERO,), (extent,), whole),)
+        return self._shared(many, lambda first, ends: (Loop(self.around[name], (first,), ends, whole),))
 
-    def _right(self, chunk: Int, row: Int) -> Body:
+    def _right(self, before: Int, row: Int) -> Body:
         """A tile of the right factor, transformed, in panels."""
         plan, factor = self.plan, self.plan.right
-        names, tile = self._tile(plan.rows, chunk * CHUNK + row)
+        names, tile = self._tile(plan.rows, before * CHUNK + row)
 
         def some(panel: Int, lanes: int) -> Body:
             known = self.known | tile | {factor.index: panel * plan.panel}
-            to = chunk * (self.places * self.panels) + panel, row * plan.panel
+            to = row // CHUNK * (self.places * self.panels) + panel, row % CHUNK * plan.panel
             target = self.right, to, integer(self.panels * LONG * plan.panel)
             return (self._transform(*factor.transform, known, (factor.index, (integer(lanes),)), target),)
 
@@ -277,23 +297,31 @@ class _Correlated(_Nest):
             *(body(integer(whole), rest) if rest else ()),
         )
 
-    def _strip(self, strip: Int) -> Body:
-        """All results of some channels of the left factor."""
+    def _channels(self, strip: Int) -> tuple[Int, tuple[Int, ...]]:
+        """The first channel of a strip, and how many there are."""
+        first, extent = strip * STRIP, self.plan.left.extent
+        return first, (integer(STRIP), extent - first)[: 1 if extent % STRIP == 0 else 2]
+
+    def _strip(self, before: Int, left: Int, strip: Int) -> Body:
+        """The products of some channels of the left factor and all of the right one, for the chunks that are `left`."""
         plan, factor = self.plan, self.plan.left
-        first = strip * STRIP
-        channels = (integer(STRIP), factor.extent - first)[: 1 if factor.extent % STRIP == 0 else 2]
-        chunk, row = self.nests.index("chunk", self.chunks), self.nests.index("row", integer(CHUNK))
-        rows = (integer(CHUNK), self.rows - index(chunk) * CHUNK)
-        names, tile = self._tile(plan.rows, index(chunk) * CHUNK + index(row))
-        target = self.left, (index(row), ZERO), integer(LONG * STRIP)
-        known = self.known | tile | {factor.index: first}
-        left = self._transform(*factor.transform, known, (factor.index, channels), target)
+        first, channels = self._channels(strip)
+        chunk = self.nests.index("chunk", integer(self.together))
+        start = (before + index(chunk)) * CHUNK
+        row, rows = self.nests.index("row", integer(CHUNK)), (integer(CHUNK), self.rows - start)
+        names, tile = self._tile(plan.rows, start + index(row))
+        known, target = (
+            self.known | tile | {factor.index: first},
+            (self.left, (index(row), ZERO), integer(LONG * STRIP)),
+        )
+        transform = self._transform(*factor.transform, known, (factor.index, channels), target)
         part = self.nests.index("part", integer(self.places))
 
         def multiply(panel: Int, lanes: int) -> Body:
+            number = (index(chunk) * self.places + index(part)) * self.panels + panel
             each = Multiply(
                 target=self.products,
-                first=index(part) * WIDE,
+                first=strip * self.high + index(part) * WIDE,
                 rows=channels,
                 left=Read(self.left, (index(part) * LONG, ZERO)),
                 row=ONE,
@@ -301,23 +329,25 @@ class _Correlated(_Nest):
                 panel=plan.panel,
                 lanes=integer(lanes),
                 steps=(Step(rows, integer(STRIP), integer(STRIP)),),
-                start=index(chunk),
+                start=before + index(chunk),
                 to=panel * plan.panel,
-                at=((index(chunk) * self.places + index(part)) * self.panels + panel) * (LONG * plan.panel),
+                at=number * (LONG * plan.panel),
             )
             return (each,)
 
         inner = (
-            Loop(row, (ZERO,), rows, (*names, left)),
+            Loop(row, (ZERO,), rows, (*names, transform)),
             Loop(part, (ZERO,), (integer(self.places),), self._by_panels(multiply)),
         )
-        return (Loop(chunk, (ZERO,), (self.chunks,), inner), *self._sums(first, channels))
+        return (Loop(chunk, (ZERO,), (integer(self.together), left), inner),)
 
-    def _sums(self, first: Int, channels: tuple[Int, ...]) -> Body:
+    def _sums(self, strip: Int) -> Body:
         """The results of a strip, and what follows on them."""
         plan, lane, lanes = self.plan, self.plan.right.index, self.plan.right.extent
+        first, channels = self._channels(strip)
         channel = self.nests.index(plan.left.index, integer(STRIP))
-        results, transform = self._results(self.products, lambda place: place * WIDE + index(channel), lanes)
+        above = strip * self.high + index(channel)
+        results, transform = self._results(self.products, lambda place: place * WIDE + above, lanes)
         known = self.known | {plan.left.index: first + index(channel)}
         at = ZERO
         for w in self.windows:
