@@ -60,11 +60,6 @@ class _Nest:
         first, last = self.nests.index("first", extent), self.nests.index("last", extent)
         return (Share(first, last, extent, 1, body(index(first), (index(last),))),)
 
-    def _over(self, name: str, extent: int, body: Callable[[Int], Body]) -> Body:
-        """A loop with an index of its own."""
-        own = self.nests.index(name, integer(extent))
-        return (Loop(own, (ZERO,), (integer(extent),), body(index(own))),)
-
     def _tile(self, rows: Places, number: Int) -> tuple[Body, dict[str, Int]]:
         """Names for the indices of a tile."""
         values: dict[str, Int] = {}
@@ -121,12 +116,10 @@ class _Nest:
         """What follows on the results."""
         reduced = self.group.members[0]
         rest = scalars_and_stores(self.group, self.group.members[1:], self.nests.tensors, self.nests.stored, reduced)
-
-        def body(own: Int) -> Body:
-            total = Assign(reduced.name, "real", Read(results, (at, own)))
-            return (total, *substituted(rest, known | {lane: own}))
-
-        return self._over(lane, lanes, body)
+        own = self.nests.index(lane, integer(lanes))
+        total = Assign(reduced.name, "real", Read(results, (at, index(own))))
+        body = (total, *substituted(rest, known | {lane: index(own)}))
+        return (Loop(own, (ZERO,), (integer(lanes),), body),)
 
 
 class _Tiled(_Nest):
