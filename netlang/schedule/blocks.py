@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapp
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-from netlang.graph.constructors import every, negate
+from netlang.graph.constructors import at_least_zero, every, negate
 from netlang.graph.expression import TRUE, Condition, Const, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
@@ -114,7 +114,9 @@ class _Tiled:
         tiled = self.tiled
         if not tiled.is_deep:
             return []
-        count = (tiled.steps[0].counts[0] + (tiled.chunk - 1)) // tiled.chunk.constant
+        steps, length = tiled.steps[0].counts[0], tiled.chunk.constant
+        # of no steps at run time there is one chunk too, which makes the sums zero
+        count = (steps + (length - 1)) // length if steps.is_constant else steps // length + 1
         return [(self.nests.index("chunk", count), count)]
 
     @property
@@ -211,7 +213,10 @@ class _Tiled:
         return self._loops([(block, count)], body(first, (first + height, stop)))
 
     def _deep(self) -> Body:
-        """Chunk by chunk of the steps, all rows; then what follows on the sums."""
+        """Chunk by chunk of the steps, all rows; then what follows on the sums.
+
+        Where there are no loops around, that is done block by block with the last chunk, while the sums are in a cache.
+        """
         tiled = self.tiled
         step, *inner = tiled.steps
         length = tiled.chunk
@@ -221,13 +226,20 @@ class _Tiled:
         steps = (replace(step, counts=counts), *inner)
         rows = tiled.rows.extent
         above = place_in(tiled.around) * rows
+        start = place_in(tiled.apart) * tiled.together
         left = moved(tiled.left, first * step.left)
 
         def block(row: Int, stops: tuple[Int, ...]) -> Body:
             here = moved(left, row * tiled.rows.step)
             return self._multiply(start + row, steps, index(chunk), tuple(stop - row for stop in stops), here)
 
-        start = place_in(tiled.apart) * tiled.together
+        def finished(row: Int, stops: tuple[Int, ...]) -> Body:
+            is_last = at_least_zero(index(chunk) - (count - 1))
+            return (*block(row, stops), *_guarded(is_last, self._rest(row, stops, row)))
+
+        if not tiled.outer and not tiled.conditions:
+            blocks = self._by_blocks(self.strip if tiled.is_copied else tiled.near, finished)
+            return self._loops([(chunk, count)], (*self._packed(first * step.right, steps), *blocks))
         if tiled.spread or not tiled.is_copied:
             multiplied = block(ZERO, (tiled.together,))
         else:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 from netlang.graph.constructors import negate
-from netlang.graph.expression import Read
+from netlang.graph.expression import Condition, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
 from netlang.graph.traversal import fresh, operands, tensor_reads
 from netlang.schedule.blocks import moved
@@ -108,7 +108,7 @@ class _Threads:
     def shared(self, s: Statement) -> Body | None:
         """The statement shared by threads, or None where one thread does it as well."""
         if isinstance(s, Share):
-            self.private |= {b for b in self._stored([s]) if self._is_within(b, s)}
+            self.private |= {b for b in self._stored([s]) if self._is_own(b, s, s.body)}
             return (s,)
         if isinstance(s, Guard):
             inside = self.phases(s.body)
@@ -184,7 +184,7 @@ class _Threads:
 
     def _taken(self, loop: Loop, inner: Loop) -> Body:
         """The loop with each thread's part of the inner one, or of that and the only one in it as one."""
-        self.private |= {b for b in self._stored([loop]) if self._is_within(b, loop)}
+        self.private |= {b for b in self._stored([loop]) if self._is_own(b, loop, inner.body)}
         extent = self.extents[inner.index]
         first, last = self._new("first"), self._new("last")
         both = self._both(inner) if inner is loop else None
@@ -238,8 +238,7 @@ class _Threads:
             return False
         steps: dict[str, Int] = {}
         for access in found:
-            own = self._is_scratch(access.buffer) and self._is_within(access.buffer, loop)
-            if own or access.buffer not in stored:
+            if access.buffer not in stored or self._is_own(access.buffer, loop, inner.body):
                 continue
             step = self._step(access, name, extent)
             if step is None or steps.setdefault(access.buffer, step) != step:
@@ -328,6 +327,14 @@ class _Threads:
     def _is_scratch(self, buffer: str) -> bool:
         return self.buffers[buffer].kind == "scratch"
 
+    def _is_own(self, buffer: str, statement: Statement, turn: Body) -> bool:
+        """Whether each thread can have a buffer of its own for its turns of a statement.
+
+        Nothing else touches it, and each turn writes it before it reads it: what it has from the turns before, or from
+        a loop around, where other threads may have done them, is not wanted.
+        """
+        return self._is_scratch(buffer) and self._is_within(buffer, statement) and self._is_anew(buffer, turn)
+
     def _is_within(self, buffer: str, statement: Statement) -> bool:
         """Whether nothing but the statement touches a buffer."""
 
@@ -343,6 +350,31 @@ class _Threads:
             return False
 
         return not touches(self.body)
+
+    def _is_anew(self, buffer: str, body: Body) -> bool:
+        """Whether statements read nothing of a buffer that was there before them."""
+
+        def written(body: Body, begun: Mapping[str, Int]) -> bool | None:
+            """Whether they overwrite it first, None where they may not touch it.
+
+            What is done under a condition may not be done, unless what comes next is done where it is not met.
+            """
+            unless: Condition | None = None
+            for s in body:
+                if isinstance(s, Loop | Guard | Share | Alone):
+                    starts = {s.index: ZERO} if isinstance(s, Loop) and s.starts == (ZERO,) else {}
+                    first = written(s.body, {**begun, **starts})
+                else:
+                    touched = [a.stored for a in self._accesses((s,), ()) if a.buffer == buffer]
+                    adds = isinstance(s, Multiply) and s.start.substitute(begun) != ZERO
+                    first = all(touched) and not adds if touched else None
+                if first and isinstance(s, Guard) and s.condition != unless:
+                    first, unless = None, negate(s.condition)
+                if first is not None:
+                    return first
+            return None
+
+        return written(body, {}) is not False
 
     def _new(self, base: str) -> str:
         name = fresh(base, self.extents)

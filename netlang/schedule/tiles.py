@@ -25,6 +25,7 @@ CHUNK = 512  # of about so many turns
 ROWS, SCRATCH = 112, 2**16  # at most so many rows in a block, and elements in its scratch matrix
 FEW, FEW_HOISTED = 8, 3  # rows that factors are read in place for, also where the copy of one serves all times
 LEAST_LANES, LEAST_ROWS = 4, 4  # with fewer at run time, plain loops are faster
+NEAR_SUMS = 2**14  # elements of a scratch matrix that stay in the nearest caches
 COPIED = 2**17  # elements at most of a block of rows that is copied
 CACHED = 2**18  # elements of panels that stay in a cache
 NEAR, PAGE = 512, 512  # distances in elements: multiples of the one compete for places in a cache
@@ -99,7 +100,7 @@ class Tiling:
         if not self.is_deep:
             return count
         inner = math.prod(_number(step.counts[0]) for step in self.steps[1:])
-        return integer(max(1, CHUNK // inner))
+        return integer(CHUNK // inner + 1)  # not a power of two, so that few sums end with a chunk of nothing
 
     @property
     def pitch(self) -> Int:
@@ -161,6 +162,15 @@ class Tiling:
             most = min(most, COPIED // math.prod(_number(step.counts[0]) for step in self.steps))
         most = max(self.height, most // self.height * self.height)
         return rows if rows.is_constant and rows.constant <= most else integer(most)
+
+    @property
+    def near(self) -> Int:
+        """How many rows have sums that stay in the nearest caches; all rows are that many, but for a few."""
+        rows, most = self.rows.extent, max(1, NEAR_SUMS // _number(self.pitch) // self.height) * self.height
+        if not rows.is_constant:
+            return integer(min(ROWS, most))
+        blocks = math.ceil(rows.constant / min(ROWS, most))
+        return integer(math.ceil(rows.constant / blocks))
 
     @property
     def height(self) -> int:

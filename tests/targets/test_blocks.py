@@ -163,6 +163,20 @@ def test_run_time_sizes_in_places() -> None:
         assert "multiply_" in agree(test, ["y"], sizes=sizes)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sums_over_a_run_time_size(threads: int) -> None:
+    """In no chunk, in one, and in several, of which the last may have nothing; what follows comes once."""
+    sums = equation("w", {"i": 40, "k": 130}, total("sum", {"b": B}, mul(read("d", b, i), read("x", b, k))))
+    after = equation("y", {"i": 40, "k": 130}, add(read("w", i, k), const(1)))
+    test = graph(given("d", B, 40), given("x", B, 130), sums, after)
+    program = build(schedule(test, ["y"]), threads=threads)
+    assert "multiply_32(" in program.source
+    for count in (5, 0, 512, 513, 1030):
+        arrays = {name: value.astype(np.float32) for name, value in values(test, {"batch": count}).items()}
+        y = program.run(arrays, {"batch": count})["y"]
+        np.testing.assert_allclose(y, arrays["d"].T.astype(np.float64) @ arrays["x"] + 1, atol=1e-3)
+
+
 def test_what_is_not_finite_stays_where_it_is() -> None:
     test = product("bk", "ik", 0, 75, 33)
     arrays = {name: value.astype(np.float32) for name, value in values(test, {"batch": 9}).items()}
