@@ -92,6 +92,7 @@ class _Tiled:
         name = group.members[0].name
         if tiled.panel:
             turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
+        if tiled.panel and not tiled.is_direct:
             self.panels = self._panels(f"{name}.panels", tiled.pitch, turns)
         if tiled.is_narrow:
             self.narrow = self._panels(f"{name}.narrow", integer(NARROW), turns)
@@ -230,8 +231,8 @@ class _Tiled:
         left = moved(tiled.left, first * step.left)
 
         def block(row: Int, stops: tuple[Int, ...]) -> Body:
-            here = moved(left, row * tiled.rows.step)
-            return self._multiply(start + row, steps, index(chunk), tuple(stop - row for stop in stops), here)
+            here, rows = moved(left, row * tiled.rows.step), tuple(stop - row for stop in stops)
+            return self._multiply(start + row, steps, index(chunk), rows, here, first * step.right)
 
         def finished(row: Int, stops: tuple[Int, ...]) -> Body:
             is_last = at_least_zero(index(chunk) - (count - 1))
@@ -250,13 +251,15 @@ class _Tiled:
         return (*sums, *(rest if tiled.is_gathered else self._loops(tiled.around, rest)))
 
     def _packed(self, distance: Int, steps: tuple[Step, ...]) -> Body:
-        """The copy of the right factor; where it is kept, that is done elsewhere."""
+        """The copy of the right factor, unless it is read where it is; where it is kept, that is done elsewhere."""
         tiled, lane = self.tiled, self.tiled.lanes.step
+        if tiled.is_direct:
+            return ()
 
         def pack(target: str, panel: int, first: Int, lanes: Int) -> Pack:
             moves = moved_into(panel, [(step.counts, step.right) for step in steps])
             source = moved(tiled.right, distance + first * lane)
-            return Pack(target, ZERO, panel, source, (lanes,), lane, moves, at=self._at(target))
+            return Pack(target, ZERO, panel, source, (lanes,), lane, moves, at=self._at(target).indices[-1])
 
         whole = tiled.lanes.extent - tiled.rest
         packs = [pack(self.panels, tiled.panel, ZERO, whole)]
@@ -268,13 +271,14 @@ class _Tiled:
         self.nests.prepared += [(each.source.tensor, self._loops(around, (each,))) for each in packs]
         return ()
 
-    def _at(self, panels: str) -> Int:
+    def _at(self, panels: str) -> Read:
         """The element of the copied factor at which the panels of this turn of the loops around begin."""
         if not self.tiled.is_kept:
-            return ZERO
+            return Read(panels, (ZERO, ZERO))
         rows, columns = self.nests.tensors[panels].shape
         around = [*self.tiled.packed, *self.chunks]
-        return place_in(around) * (rows * columns // product(extent for _, extent in around).constant)
+        at = place_in(around) * (rows * columns // product(extent for _, extent in around).constant)
+        return Read(panels, (ZERO, at))
 
     def _summed(
         self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
@@ -282,8 +286,13 @@ class _Tiled:
         left = moved(self.tiled.left, first * self.tiled.rows.step)
         return self._conditional(self._multiply(above, steps, start, rows, left), rows)
 
-    def _multiply(self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read) -> Body:
-        """The products of a block of rows; its left factor may be copied before."""
+    def _multiply(
+        self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read, distance: Int = ZERO
+    ) -> Body:
+        """The products of a block of rows; its left factor may be copied before.
+
+        The first turn of the steps is at a `distance` in the right factor, where that is read where it is.
+        """
         tiled, lanes = self.tiled, self.last_lane - self.first_lane - self.tiled.rest
         row, copied = tiled.rows.step, tuple[Statement, ...]()
         if tiled.is_copied:
@@ -293,13 +302,13 @@ class _Tiled:
             copied = self._loops(tiled.spread, (Pack(self.left, to, panel, left, here, row, moves),))
             left, row = Read(self.left, (ZERO, ZERO)), ONE
             steps = in_panels(panel, [step.counts for step in steps])
-        steps = merged([replace(step, right=step.left) for step in steps])  # the panels go on with any step
-        right = (self.panels, tiled.panel, lanes)
-        at, lane = self._at(self.panels), self.first_lane
-        whole = Multiply(self.sums, first, rows, left, row, *right, steps, start, at=at, lane=lane)
+        steps = merged([replace(step, right=step.left) for step in steps])  # the right factor goes on with any step
+        right = moved(tiled.right, distance) if tiled.is_direct else self._at(self.panels)
+        of_right = (right, tiled.panel, lanes, steps, start)
+        whole = Multiply(self.sums, first, rows, left, row, *of_right, lane=self.first_lane, turn=tiled.turn)
         if not tiled.is_narrow:
             return *copied, whole
-        narrow = replace(whole, right=self.narrow, panel=NARROW, lanes=tiled.rest, to=lanes, at=self._at(self.narrow))
+        narrow = replace(whole, right=self._at(self.narrow), panel=NARROW, lanes=tiled.rest, to=lanes)
         return *copied, whole, narrow
 
     def _dot(self) -> Dot:

@@ -226,10 +226,12 @@ class Multiply:
     """`target[r, l] = sum(steps) left * right` for rows r and lanes l of all panels, by register tiles.
 
     `target` is a scratch matrix, written from row `first` on; the least of `rows` is how many there are. `left` is the
-    element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` are the panels
-    of `panel` of the `lanes` each that `Pack` has made with the same steps, from its element `at` on; the first of them
-    is that of lane `lane`. Where `start` is not 0, the sum is added to the target. The lanes go into the target from
-    lane `to` on. A panel of `NARROW` wants a last step of 1 of the left factor.
+    element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` is the first element
+    of panels of `panel` of the `lanes` each that `Pack` has made with the same steps; the first panel is that of lane
+    `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a tensor that is read where it is:
+    lanes, which fill vectors, lie side by side, and each turn is `turn` behind the one before. Where `start` is not 0,
+    the sum is added to the target. The lanes go into the target from lane `to` on. A panel of `NARROW` wants a last
+    step of 1 of the left factor.
     """
 
     target: str
@@ -237,14 +239,14 @@ class Multiply:
     rows: tuple[Int, ...]
     left: Read
     row: Int
-    right: str
+    right: Read
     panel: int
     lanes: Int
     steps: tuple[Step, ...]
     start: Int
     to: Int = ZERO
-    at: Int = ZERO
     lane: Int = ZERO
+    turn: Int = ZERO
 
 
 @dataclass(frozen=True)
@@ -441,9 +443,7 @@ def expressions(statement: Statement) -> tuple[Expr | Condition, ...]:
         return (statement.value,)
     if isinstance(statement, Pack | Transform):
         return (statement.source,)
-    if isinstance(statement, Multiply):
-        return (statement.left,)
-    if isinstance(statement, Dot):
+    if isinstance(statement, Multiply | Dot):
         return (statement.left, statement.right)
     return (statement.condition,) if isinstance(statement, Guard) else ()
 
@@ -466,7 +466,7 @@ def places(statement: Statement) -> tuple[Int, ...]:
             return (*numbers, statement.to, *statement.lanes, statement.lane, statement.first, statement.at)
         if isinstance(statement, Dot):
             return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes, statement.first)
-        lanes = (statement.lanes, statement.start, statement.to, statement.at, statement.lane)
+        lanes = (statement.lanes, statement.start, statement.to, statement.lane, statement.turn)
         return (*numbers, statement.first, *statement.rows, statement.row, *lanes)
     if isinstance(statement, Share):
         return (statement.extent,)
@@ -485,9 +485,7 @@ def accesses(body: Iterable[Statement]) -> Iterator[tuple[str, tuple[Int, ...], 
         elif isinstance(statement, Transform):
             yield statement.target, statement.to, True
         elif isinstance(statement, Block):
-            if isinstance(statement, Multiply):
-                yield statement.right, (ZERO, ZERO), False
-            elif isinstance(statement, Turn):
+            if isinstance(statement, Turn):
                 yield statement.source, (ZERO, ZERO), False
             yield statement.target, (ZERO, ZERO), True
 
@@ -562,12 +560,13 @@ def rewrite_statements(
                 rows=tuple(map(ints, s.rows)),
                 left=factor(s.left),
                 row=ints(s.row),
+                right=factor(s.right),
                 lanes=ints(s.lanes),
                 steps=tuple(map(step, s.steps)),
                 start=ints(s.start),
                 to=ints(s.to),
-                at=ints(s.at),
                 lane=ints(s.lane),
+                turn=ints(s.turn),
             )
         if isinstance(s, Share):
             return Share(s.first, s.last, ints(s.extent), s.grain, tuple(map(one, s.body)))

@@ -100,7 +100,10 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             at = "" if s.first == ZERO else f" from {s.first.key}"
             at += "" if s.to == ZERO else f", lane {s.to.key}"
             sign = f"{at} =" if s.start == ZERO else f"{at} (+)= [{s.start.key}]"
-            right = s.right if s.at == ZERO else f"{s.right} at {s.at.key}"
+            right = expression_text(s.right)
+            if s.turn == ZERO:
+                place = s.right.indices[-1]
+                right = s.right.tensor if place == ZERO else f"{s.right.tensor} at {place.key}"
             right += "" if s.lane == ZERO else f" from lane {s.lane.key}, lanes {s.lanes.key}"
             yield f"{margin}{s.target}{sign} {expression_text(s.left)}, {rows} * {right}, {_steps(s.steps)}"
         elif isinstance(s, Dot):

@@ -300,7 +300,7 @@ class _Threads:
                 first = self._access(s.target, (s.to, ZERO), True, over)
                 yield replace(first, count=s.lanes * self.tensors[s.target].shape[1])
             elif isinstance(s, Multiply):
-                yield self._whole(s.right, False, over)
+                yield self._whole(s.right.tensor, False, over)
                 target = self.tensors[s.target]
                 first = self._access(s.target, (s.first, ZERO), True, over)
                 yield replace(first, count=s.rows[0] * target.shape[1])

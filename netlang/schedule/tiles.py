@@ -1,9 +1,9 @@
 """Sums of products by register tiles: which indices are rows, lanes and steps, and the nest around `Multiply`.
 
 A contraction `C[outer, rows, lanes] = sum(steps) left[outer, rows, steps] * right[outer, lanes, steps]` is recognised
-by its index structure alone. The right factor is copied into panels of lanes (`Pack`), products of blocks of rows go
-into a scratch matrix, and the rest of the group follows on it, row by row. Where there are few rows, the copy would
-cost more than the products, and both factors are read where they are (`Dot`).
+by its index structure alone. The right factor is copied into panels of lanes (`Pack`), unless its lanes lie side by
+side as it is; products of blocks of rows go into a scratch matrix, and the rest of the group follows on it, row by row.
+Where there are few rows, the copy would cost more than the products, and both factors are read where they are (`Dot`).
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ class Tiling:
     lanes go into a panel, 0 where the factors are read in place. Where it `is_narrow`, the lanes beyond the last full
     vector go into a narrow panel. Where it `is_gathered`, neighbours in memory are along the loops `around`, and
     their sums are stored together. Where it `is_copied`, blocks of rows of the left factor are copied side by side, as
-    the lanes of the right one. Where it `is_kept`, the panels of the right factor are there from run to run. It is good
-    where `enough` holds, and takes about `cost` cycles for a product.
+    the lanes of the right one. Where it `is_kept`, the panels of the right factor are there from run to run. Where it
+    `is_direct`, there are none: the right factor is read where it is. It is good where `enough` holds, and takes about
+    `cost` cycles for a product.
     """
 
     left: Read
@@ -80,6 +81,7 @@ class Tiling:
     is_gathered: bool = False
     is_copied: bool = False
     is_kept: bool = False
+    is_direct: bool = False
     enough: Condition = TRUE
     cost: float = field(default=0.0, compare=False)
 
@@ -92,6 +94,24 @@ class Tiling:
     def is_hoisted(self, group: Group) -> bool:
         """Whether one copy of the right factor serves all times of the recurrence that the group is in."""
         return bool(group.fixed) and not self.packed and not free_indices(self.right) & set(group.fixed)
+
+    @property
+    def turn(self) -> Int:
+        """How far each turn of the steps moves in the right factor, where that is read where it is; else 0."""
+        return self._turns[0].right if self.is_direct else ZERO
+
+    @property
+    def can_be_direct(self) -> bool:
+        """Whether lanes, which fill vectors, lie side by side in the right factor, and turns at one distance."""
+        lanes = self.lanes.extent
+        if self.lanes.step != ONE or not lanes.is_constant or lanes.constant % LANES:
+            return False
+        return len(self._turns) == 1 and self._turns[0].right != ZERO
+
+    @property
+    def _turns(self) -> tuple[Step, ...]:
+        """The steps, those that move as one through the right factor as one."""
+        return merged([replace(step, left=step.right) for step in self.steps])
 
     @property
     def chunk(self) -> Int:
@@ -325,7 +345,8 @@ def _tilings(
             for panel in PANELS:
                 for copied, by_right in COPIES if not found.is_kept or _many_rows(found) else COPIES[:-1]:
                     by_panels = replace(found, panel=panel, is_copied=copied, steps=orders[by_right])
-                    by_panels = replace(by_panels, is_gathered=_is_gathered(found, group))
+                    is_direct = by_panels.can_be_direct and not found.is_kept and not found.is_hoisted(group)
+                    by_panels = replace(by_panels, is_gathered=_is_gathered(found, group), is_direct=is_direct)
                     for is_narrow in (False, True) if _has_narrow_rest(by_panels) else (False,):
                         each = replace(by_panels, is_narrow=is_narrow)
                         yield replace(each, enough=_enough(each, group), cost=_cost(each, group))
@@ -485,7 +506,7 @@ def _cost(t: Tiling, group: Group) -> float:
     last_step = moved_into(t.panel, [(step.counts, step.right) for step in t.steps])[-1]
     beside = t.lanes.step == ONE or (last_step.right == ONE and min(map(_number, last_step.counts)) >= LANES)
     copied = lanes * turns * ((0.3 if lanes * turns < COPIED else 1.0) if beside else 1.5)
-    if t.is_kept:
+    if t.is_kept or t.is_direct:
         copied = 0.0
     elif t.is_hoisted(group):
         copied /= TYPICAL

@@ -56,6 +56,22 @@ def test_constant_extents(rows: int, lanes: int, deep: int, left: str, right: st
     assert "multiply_" in agree(product(left, right, rows, lanes, deep), ["y"])
 
 
+@pytest.mark.parametrize("lanes", [16, 48, 64, 80])
+@pytest.mark.parametrize(("left", "rows"), [("jk", 9), ("jk", 31), ("kj", 50)])
+def test_lanes_that_fill_vectors_are_read_where_they_are(lanes: int, left: str, rows: int) -> None:
+    source = agree(product(left, "ki", rows, lanes, 40, given), ["y"])
+    assert "multiply_" in source
+    assert "pack(" not in source
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 9, 30])
+def test_few_rows_of_lanes_that_are_read_where_they_are(batch: int) -> None:
+    """With those of other heads beside them, and the turns in two loops."""
+    body = total("sum", {"p": 3, "k": 20}, mul(read("x", b, h, k, p), read("v", p, k, h, i)))
+    test = graph(given("x", B, 2, 20, 3), given("v", 3, 20, 2, 48), equation("y", {"h": 2, "b": B, "i": 48}, body))
+    assert "multiply_" in agree(test, ["y"], sizes={"batch": batch})
+
+
 @pytest.mark.parametrize("batch", [1, 15, 16, 33])
 def test_lanes_of_the_batch(batch: int) -> None:
     """Few outputs, many terms: the batch fills the lanes where it is large enough."""

@@ -169,12 +169,11 @@ class _Tiled(_Nest):
             rows=(self.block, self.rows - start)[: 1 if self.block == self.rows else 2],
             left=Read(self.tiles, (above, ZERO)),
             row=self.nests.tensors[self.tiles].shape[1],
-            right=self.plan.filter,
+            right=Read(self.plan.filter, (ZERO, index(part) * (panels.channels * panels.pitch))),
             panel=panels.panel,
             lanes=integer(panels.lanes),
             steps=(Step((integer(panels.channels),), ONE, ONE),),
             start=ZERO,
-            at=index(part) * (panels.channels * panels.pitch),
         )
         products = self._each(integer(self.places), lambda first, ends: (Loop(part, (first,), ends, (multiply,)),))
         return (
@@ -311,20 +310,19 @@ class _Correlated(_Nest):
         part = self.nests.index("part", integer(self.places))
 
         def multiply(panel: Int, lanes: int) -> Body:
-            number = (index(chunk) * self.places + index(part)) * self.panels + panel
+            at = ((index(chunk) * self.places + index(part)) * self.panels + panel) * (LONG * plan.panel)
             each = Multiply(
                 target=self.products,
                 first=strip * self.high + index(part) * WIDE,
                 rows=channels,
                 left=Read(self.left, (index(part) * LONG, ZERO)),
                 row=ONE,
-                right=self.right,
+                right=Read(self.right, (ZERO, at)),
                 panel=plan.panel,
                 lanes=integer(lanes),
                 steps=(Step(rows, integer(STRIP), integer(STRIP)),),
                 start=before + index(chunk),
                 to=panel * plan.panel,
-                at=number * (LONG * plan.panel),
             )
             return (each,)
 

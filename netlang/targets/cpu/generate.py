@@ -101,7 +101,7 @@ class _Function:
 
     def _give_memory_away(self) -> None:
         """Where a thread may wait for others to do what it needs, name the memory that they change."""
-        waits = sum(POINTERS in line for line in self.body.lines)
+        waits = sum(1 + line.startswith(" " * 5) for line in self.body.lines if POINTERS in line)  # again in a loop
         pointers = "".join(f", {self.names.of('buffer', b)}" for b in self.names.used("buffer")) if waits > 1 else ""
         self.body.lines = [line.replace(POINTERS, pointers) for line in self.body.lines]
 
@@ -194,7 +194,8 @@ class _Function:
             values.append(write.integer(s.start))
             values.append(self._end("min", s.rows))
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
-            values += [self._panels(write.pointer(s.right, (ZERO, s.at)), s.lane, s.steps), write.integer(s.lanes)]
+            right = write.pointer(s.right.tensor, s.right.indices)
+            values += [self._panels(right, s.lane, s.steps), write.integer(s.lanes), write.integer(s.turn)]
             moves = [(step.left,) for step in s.steps]
         for step, each in zip(() if isinstance(s, Turn | Transform) else s.steps, moves, strict=True):
             values += [self._end("min", step.counts), *map(write.integer, each)]

@@ -27,33 +27,37 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     """`target[r * pitch + l] = sum left * right` for rows r < rows and lanes l up to the end of the last vector.
 
     The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
-    the right one lies in the panels that `pack` makes. The sum is added to the target where `start` is not 0. The rows
-    are divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several panels: a sum waits
-    four cycles for itself. Of a panel that is narrower than a vector, a vector has the lanes of several turns; the
-    innermost step of the left factor is 1 then. With the first lanes, which read the left factor first, a tile asks for
-    the lines of the next one: they come from memory while the products of this one are done.
+    the right one lies in the panels that `pack` makes. Where `by` is not 0, it lies where it was: lanes that fill
+    vectors side by side, each turn `by` further. The sum is added to the target where `start` is not 0. The rows are
+    divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several panels: a sum waits four
+    cycles for itself. Of a panel that is narrower than a vector, a vector has the lanes of several turns; the innermost
+    step of the left factor is 1 then. With the first lanes, which read the left factor first, a tile asks for the lines
+    of the next one: they come from memory while the products of this one are done.
     """
-    kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
-    target, pitch, start, rows, left, left_row, right, lanes, *steps = function.args
+    target, pitch, start, rows, left, left_row, right, lanes, by, *steps = function.args
     vectors = max(1, panel // LANES)
     highest = w.accumulators // vectors
     width = min(panel, vectors * w.width)
     turns = steps[0]
     for count in steps[2::2]:
         turns = b.mul(turns, count)
-    distance = b.mul(turns, I64(panel))
+    is_packed = b.icmp_signed("==", by, I64(0))
+    distance = b.select(is_packed, b.mul(turns, I64(panel)), I64(panel))
+    by = b.select(is_packed, I64(panel), by)
     panels = w.rounded_up(b, lanes, I64(panel))
+    is_full = b.or_(is_packed, b.icmp_signed("==", b.srem(lanes, I64(panel)), I64(0)))
     for height, together in _few(w, panel):
         few, many = b.append_basic_block("few"), b.append_basic_block("many")
-        b.cbranch(b.icmp_signed("==", rows, I64(height)), few, many)
+        b.cbranch(b.and_(is_full, b.icmp_signed("==", rows, I64(height))), few, many)
         b.position_at_end(few)
         apart = [b.mul(left_row, I64(w.bytes * times)) for times in BASES]
 
         def some(first: Any, count: int, height: int = height, apart: list[Any] = apart) -> None:
             there, theirs = b.gep(target, [b.mul(first, I64(panel))]), b.gep(right, [b.mul(first, distance)])
             tile = _tile(w, height, panel // w.width, panel, count)
-            b.call(tile, [there, pitch, start, left, *apart, I64(0), theirs, distance, *steps])
+            b.call(tile, [there, pitch, start, left, *apart, I64(0), theirs, distance, by, *steps])
 
         _by_groups(b, panels, together, some)
         b.ret_void()
@@ -65,6 +69,7 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     with for_range(b, panels) as p, for_range(b, I64(panel // width)) as part:
         within = b.mul(part.index, I64(width))
         skipped = b.add(b.mul(p.index, I64(panel)), within)
+        left_over = b.sub(lanes, skipped)
         panel_target = b.gep(target, [skipped])
         panel_right = b.gep(right, [b.add(b.mul(p.index, distance), within)])
         row = w.variable(b, I64(0))
@@ -78,7 +83,7 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
                 is_last = b.icmp_signed("==", b.add(here, height), rows)
                 is_read = b.icmp_signed(">", skipped, I64(0))  # by the panels before
                 ahead = b.select(b.or_(is_last, is_read), I64(0), b.mul(height, left_row))
-                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, ahead, panel_right, distance, *steps]
+                arguments += [b.gep(left, [b.mul(here, left_row)]), *apart, ahead, panel_right, distance, by, *steps]
                 end = b.append_basic_block("end")
                 choice = b.switch(height, end)
                 for known in range(1, highest + 1):
@@ -90,13 +95,14 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
                 b.position_at_end(end)
                 b.store(b.add(here, height), row)
 
-        if vectors == 1:
-            tiled(1)
-        else:
-            with b.if_else(b.icmp_signed(">", b.sub(lanes, skipped), I64(w.width))) as (several, one):
-                for branch, count in ((several, vectors), (one, 1)):
-                    with branch:
-                        tiled(count)
+        with b.if_then(b.icmp_signed(">", left_over, I64(0))):
+            if vectors == 1:
+                tiled(1)
+            else:
+                with b.if_else(b.icmp_signed(">", left_over, I64(w.width))) as (several, one):
+                    for branch, count in ((several, vectors), (one, 1)):
+                        with branch:
+                            tiled(count)
     b.ret_void()
 
 
@@ -136,10 +142,10 @@ def _tile(w: Writer, height: int, vectors: int, panel: int, together: int = 1) -
     name = f"tile_{height}_{vectors}_{panel}_{together}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), I64, w.pointer, I64, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
     target, pitch, start, left, *rest = function.args
-    apart, (ahead, right, distance, *steps) = rest[: len(BASES)], rest[len(BASES) :]
+    apart, (ahead, right, distance, by, *steps) = rest[: len(BASES)], rest[len(BASES) :]
     *outer, count, step = steps
     sums = [[w.variable(b, w.zero) for _ in range(together * vectors)] for _ in range(height)]
     behind = [b.mul(distance, I64(n)) for n in range(1, together)]
@@ -154,7 +160,7 @@ def _tile(w: Writer, height: int, vectors: int, panel: int, together: int = 1) -
             if height >= LEAST_AHEAD:
                 w.prefetch(b, b.gep(left, [b.add(ahead, b.mul(b.and_(turn.index, within), aside))]))
             right = b.load(place)
-            b.store(b.gep(right, [I64(panel)]), place)
+            b.store(b.gep(right, [by]), place)
             beside = [right, *(b.gep(right, [each]) for each in behind)]
             lanes = [w.load(b, each, v) for each in beside for v in range(vectors)]
             for at, row in zip(_rows(w, b, left, apart, height), sums, strict=True):
@@ -188,10 +194,10 @@ def _narrow(w: Writer, height: int, panel: int) -> Any:
     name = f"narrow_{height}_{panel}_{w.levels}_{w.suffix}"
     if made := w.known(name):
         return made
-    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), I64, w.pointer, I64, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, w.pointer, *[I64] * len(BASES), I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(name, kinds)
     target, pitch, start, left, *rest = function.args
-    apart, (_, right, _, *steps) = rest[: len(BASES)], rest[len(BASES) :]
+    apart, (_, right, _, _, *steps) = rest[: len(BASES)], rest[len(BASES) :]
     *outer, count, _ = steps
     sums = [w.variable(b, w.zero) for _ in range(height)]
     place = w.variable(b, right)
