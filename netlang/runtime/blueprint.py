@@ -31,6 +31,7 @@ from netlang.runtime.compiled import Compiled, Interface
 from netlang.runtime.windows import fewer_products
 from netlang.schedule.program import Program, outlined
 from netlang.targets.cpu import optimize
+from netlang.targets.cpu.address import aligned
 from netlang.targets.cpu.cache import ObjectCache, key
 from netlang.targets.cpu.program import build, found
 
@@ -107,7 +108,10 @@ class Blueprint:
         graph: Graph = pickle.loads(self.outline.initial)  # noqa: S301 - as trusted as the code beside it
         nodes = {name: graph.initial[name] for name in names}
         drawn = evaluate(graph, {}, {BATCH: 1}, seed=seed, only=nodes.values(), direct=False)
-        return {name: np.array(drawn[node], dtype, order="C", copy=True) for name, node in nodes.items()}
+        values = {name: aligned(drawn[node].shape, dtype) for name, node in nodes.items()}
+        for name, node in nodes.items():
+            values[name][...] = drawn[node]
+        return values
 
     def compiled(self, use: Use, dtype: np.dtype[Any], threads: int) -> Compiled:
         """What computes a use: found, or worked out and compiled."""

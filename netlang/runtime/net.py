@@ -94,7 +94,7 @@ class Net:
         """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
         other = Net(self._blueprint, dtype=self.dtype, seed=self.seed, threads=self.threads)
         for name, value in self.values.known.items():
-            other.values.put(name, value.copy())
+            other.values.put(name, value, self.dtype)
         other.carried.update({name: value.copy() for name, value in self.carried.items()})
         for name in (
             "normalization",
@@ -152,7 +152,7 @@ class Net:
         self.steps_done = self.epochs_done = 0
         self.history, self.best = History(), None
         for name, value in self._first_values([n for n in self.values.known if is_of_optimizer(n)], self.seed).items():
-            self.values.put(name, value)
+            self.values.put(name, value, self.dtype)
 
     def reset(self) -> None:
         """Set the states that each example of a batch has of its own back to their first values.
@@ -199,8 +199,10 @@ class Net:
 
         States whose updates are not conditional on `training` are updated; see `reset`.
         """
-        forward = self.compiled("forward")
+        forward = self._compiled.get("forward") or self.compiled("forward")
         fit, arrays = self._fitting(forward, inputs)
+        if fit.is_direct and not self.normalization.moments:
+            return fit.shown(fit.binding.run(arrays))
         return fit.shown(self._run(forward, fit, arrays))
 
     def stream(
@@ -365,11 +367,11 @@ class Net:
 
     def compiled(self, use: Use) -> Compiled:
         """What computes a use, compiled when it is first asked for."""
-        if use not in self._compiled:
-            compiled = self._blueprint.compiled(use, self.dtype, self.threads)
+        compiled = self._compiled.get(use)
+        if compiled is None:
+            compiled = self._compiled[use] = self._blueprint.compiled(use, self.dtype, self.threads)
             compiled.program.changes = self.values
-            self._compiled[use] = compiled
-        return self._compiled[use]
+        return compiled
 
     @cached_property
     def _positional(self) -> Compiled | None:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail
@@ -140,7 +139,7 @@ def _restore(net: Net, path: str, data: bytes) -> None:
     for name, value in values.items():
         if net.values.shapes.get(name) != value.shape:
             _corrupt(path, VALUES, f"`{name}` is not a tensor of `{net.name}`, or has another shape")
-        net.values.put(name, np.array(value, net.dtype, order="C"))
+        net.values.put(name, value, net.dtype)
 
 
 def _corrupt(path: str, member: str, why: str) -> NoReturn:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing, nearest
+from netlang.targets.cpu.address import aligned
 
 Array = npt.NDArray[Any]
 _NOTHING: Mapping[str, Array] = MappingProxyType({})
@@ -58,13 +59,12 @@ class Drawn(Mapping[str, Array]):
         """Those that have been drawn or put."""
         return MappingProxyType(self._arrays)
 
-    def put(self, name: str, array: Array) -> None:
-        """Give one that has its shape and dtype its value: the array becomes its own, if nothing was drawn."""
+    def put(self, name: str, value: Array, dtype: npt.DTypeLike) -> None:
+        """Give one a value of its shape; it need not have been drawn."""
         with self._lock:
-            if name in self._arrays:
-                self._arrays[name][...] = array
-            else:
-                self._arrays[name] = array
+            if name not in self._arrays:
+                self._arrays[name] = aligned(value.shape, dtype)
+            self._arrays[name][...] = value
         self.mark = None
 
     def given(self, name: str) -> Array:

@@ -113,6 +113,16 @@ def test_most_of_the_work_is_shared() -> None:
     assert alone  # and what is small is not
 
 
+def test_what_is_carried_from_turn_to_turn_is_of_all_threads() -> None:
+    """Of a sum over the batch, chunk by chunk, a thread may do rows in one turn that another did in the turn before."""
+    net = netlang.loads(DENSE, threads=2)
+    buffers = net.compiled("step").program.program.buffers
+    carried = [b for name, b in buffers.items() if name.startswith("d/dense_") and name.endswith(".sums")]
+    assert len(carried) == 2
+    assert not any(b.private for b in carried)
+    assert buffers["dense_1.y.sum.sums2"].private  # sums of a block of rows, which one thread does from begin to end
+
+
 def test_nets_in_several_threads_of_the_caller() -> None:
     """Runs that meet do not wait for each other's helpers."""
     nets = [netlang.loads(CONVOLUTIONS, threads=3, seed=k) for k in range(4)]

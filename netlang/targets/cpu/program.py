@@ -13,13 +13,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from numpy import empty
 
 from netlang.diagnostics import InternalError
 from netlang.graph.integer import ZERO, Int
 from netlang.schedule.memory import ALIGNMENT, plan, plan_kept
 from netlang.schedule.program import Program
 from netlang.targets.cpu import optimize
-from netlang.targets.cpu.address import address
+from netlang.targets.cpu.address import address, aligned
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, PREPARE, address_slots, entries, generate, number_slots
 from netlang.targets.cpu.native import Entry, NativeModule, Unit, compile_module, find_module
@@ -162,8 +163,8 @@ class CpuProgram:
     def kept(self) -> tuple[Array, Mapping[int, int]]:
         """The memory of what is kept from run to run, and where in it the buffers of slots are."""
         placed = plan_kept(self.outline, self.dtype.itemsize)
-        memory, start = _aligned(placed.bytes)
-        return memory, {self.slots[name]: start + offset for name, offset in placed.offsets.items()}
+        memory = _memory(placed.bytes)
+        return memory, {self.slots[name]: address(memory) + offset for name, offset in placed.offsets.items()}
 
     def parts(self, sizes: Mapping[str, int]) -> int:
         """How many threads a run of these sizes takes: no more than are worth it."""
@@ -175,15 +176,17 @@ class CpuProgram:
 
     def reserve(self, count: int) -> int:
         """Make room for so many bytes in the arena; returns where it starts."""
-        if len(self._arena) < count + ALIGNMENT:
-            self._arena, self.start = _aligned(count)
+        if len(self._arena) < count or not self.start:
+            self._arena = _memory(count)
+            self.start = address(self._arena)
         return self.start
 
 
-def _aligned(count: int) -> tuple[Array, int]:
-    """Memory for so many bytes, and where it is to be used from."""
-    memory = np.full(count + ALIGNMENT, 0, np.uint8)  # in memory now, and the same in each process
-    return memory, -(-address(memory) // ALIGNMENT) * ALIGNMENT
+def _memory(count: int) -> Array:
+    """So many bytes, in memory now, and the same in each process."""
+    memory = aligned((count,), np.uint8, ALIGNMENT)
+    memory.fill(0)
+    return memory
 
 
 class External(NamedTuple):
@@ -239,7 +242,7 @@ class Binding:
             for b in wanted.of_kind("input", "param", "state", "output")
         }
         self._given_names = tuple(given)
-        self._given = [externals.pop(name).slot for name in given]
+        self._given = [(k, externals.pop(name).slot) for k, name in enumerate(given)]
         self._externals = list(externals.values())
         self._held: dict[str, Array] = {}
         self._made: list[tuple[str, int, tuple[int, ...], np.dtype[Any]]] = []  # outputs, new ones for each run
@@ -291,10 +294,10 @@ class Binding:
                 self._place_temporaries()
             if others is not None:
                 self.hold(others)
-            for slot, array in zip(self._given, given):  # noqa: B905 - so would a check of their number
-                memory[slot] = address(array)
+            for k, slot in self._given:  # so would a `zip`
+                memory[slot] = address(given[k])
             for name, slot, shape, dtype in self._made:
-                array = found[name] = np.empty(shape, dtype)
+                array = found[name] = empty(shape, dtype)
                 memory[slot] = address(array)
             if self._keys:
                 self._take_keys(keys)
