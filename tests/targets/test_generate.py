@@ -521,7 +521,7 @@ def test_a_place_that_is_taken_over_is_one_parameter() -> None:
 TRANSFORMS = sorted(name for name in RESERVED if name.startswith("transform_"))
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED.difference(TRANSFORMS)) + [TRANSFORMS[0], TRANSFORMS[-1]])
+@pytest.mark.parametrize("name", [*sorted(RESERVED.difference(TRANSFORMS)), TRANSFORMS[0], TRANSFORMS[-1]])
 def test_a_tensor_may_be_named_like_what_a_module_names(name: str) -> None:
     text = f"""
 net N:
