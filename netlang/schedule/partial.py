@@ -22,7 +22,7 @@ from netlang.schedule.tiles import guess, is_size, tilings
 
 FEW = 4096  # elements of the result at most
 LEAST = 16  # terms of the first step for each of its elements
-DEEP = 1024  # terms of the first step, where these are products by tiles
+DEEP = 512  # terms of the first step, where these are products by tiles
 MANY = 2**15  # terms in all
 
 
