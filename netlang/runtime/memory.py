@@ -21,7 +21,7 @@ def peak_bytes(program: Program, sizes: Mapping[str, int], dtype: npt.DTypeLike 
     """The bytes of all buffers of a program: parameters, states, what is kept, arrays of the call, and temporaries."""
     itemsize = np.dtype(dtype).itemsize
     external = program.of_kind("input", "param", "state", "output")
-    owned = sum(b.elements.evaluate(sizes) * (8 if b.dtype == "int" else itemsize) for b in external)
+    owned = sum(b.elements.evaluate(sizes) * b.itemsize(itemsize) for b in external)
     return owned + plan_kept(program, itemsize).bytes + plan(program, sizes, itemsize).bytes
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from netlang.diagnostics import InternalError, fail
-from netlang.graph.expression import Expr, Read, Reduce, Whole
+from netlang.graph.expression import PLACES, Expr, Read, Reduce, Whole
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, fetch, index, integer, product
 from netlang.graph.nodes import Equation, Extern, Input, Node, Origin, Param, Random, State, View
@@ -94,12 +94,20 @@ def allocate(
         tensors[node.name] = Tensor(node.name, node.name, node.name, node.shape, node.dtype, draws, kept=stays)
         if not draws:
             kind = _KINDS.get(type(node), "temporary")
-            buffers[node.name] = Buffer(node.name, node.shape, node.dtype, kind, slot=node.name)
+            dtype = "byte" if kind == "temporary" and _fits_a_byte(node) else node.dtype
+            buffers[node.name] = Buffer(node.name, node.shape, dtype, kind, slot=node.name)
     for name in results:
         owner = buffers[tensors[name].buffer]
         if owner.kind == "temporary":
-            buffers[owner.name] = replace(owner, kind="output")
+            buffers[owner.name] = replace(owner, kind="output", dtype=tensors[owner.name].dtype)
     return tensors, buffers
+
+
+def _fits_a_byte(node: Node) -> bool:
+    """Whether a node is a place in a window, below 256."""
+    body = node.body if isinstance(node, Equation) else None
+    places = product(extent for _, extent in body.ranges) if isinstance(body, Reduce) and body.op in PLACES else None
+    return places is not None and places.is_constant and places.constant <= 256
 
 
 def after_readers(
@@ -166,8 +174,8 @@ def update_in_place(
             made = buffers[value]
             name = f"{target}.next" if f"{target}.next" not in tensors else f"{target}.next.copy"
             origin = next(m.origin for m in groups[k].members if m.name == value)
-            equation = copied(name, value, made.shape, made.dtype, origin)
-            tensors[name] = Tensor(name, name, target, made.shape, made.dtype)
+            equation = copied(name, value, made.shape, tensors[value].dtype, origin)
+            tensors[name] = Tensor(name, name, target, made.shape, tensors[value].dtype)
             groups.append(Group(equation.indices, made.shape, [equation]))
 
 

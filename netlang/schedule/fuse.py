@@ -1,18 +1,20 @@
 """Which equations share a kernel: elementwise ones over one iteration space, also behind a reduction to a scalar.
 
-Sums over the same places into the same elements of memory, which read the same, go together too.
+Sums over the same places into the same elements of memory, which read the same, go together too, and so do an extreme
+and the place where it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from netlang.graph.expression import TRUE, Reduce
 from netlang.graph.integer import Int, index, product, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
-from netlang.schedule.order import Group, loop_order, replacement, split_guard
-from netlang.schedule.program import Tensor
+from netlang.schedule.order import Group, best, loop_order, replacement, split_guard
+from netlang.schedule.program import Local, Tensor
 from netlang.schedule.tiles import tilings
 
 MEMBERS = 16  # beyond this many equations a loop runs out of registers and pointers
@@ -58,6 +60,7 @@ class _Fusion:
         self.made: dict[str, int] = {}  # the group that computes a buffer
         self.touched: list[set[str]] = []  # buffers of more than one element that a group reads or computes
         self.of_shape: dict[tuple[Int, ...], list[int]] = {}
+        self.extremes: dict[str, list[int]] = {}  # groups that begin with one, by a tensor that it reads
         self.open: list[bool] = []
 
     def position(self, equation: Equation) -> int | None:
@@ -72,6 +75,9 @@ class _Fusion:
                 if k >= max(latest, 0) and shares and self._takes(equation, k):
                     return k
         elif not self.times and equation.name not in self.transformed:
+            for k in self.extremes.get(next(iter(equation.operands), ""), []):
+                if _is_place_of(equation, self.groups[k]):
+                    return k
             for k in reversed(near[-NEAR:]):
                 if self.groups[k].members[0].name in self.transformed:
                     continue
@@ -91,13 +97,19 @@ class _Fusion:
             times = tuple(i for i in equation.indices if i in self.times)
             group = Group(equation.indices, equation.shape, [equation], fixed=times)
             self.groups.append(group)
+            if isinstance(equation.body, Reduce) and equation.body.op in ("max", "min"):
+                self.extremes.setdefault(next(iter(equation.operands), ""), []).append(position)
             self.of_shape.setdefault(equation.shape, []).append(position)
             self.touched.append(set())
             takes = equation.name in self.transformed or not _is_reduction(equation)
             self.open.append(takes or _takes_members(group, tensors))
         else:
             group = self.groups[position]
-            group.members.append(_renamed(equation, group))
+            if _is_reduction(equation) and _is_place_of(equation, group):
+                first, *others = group.members
+                group.members = [_renamed(equation, group), replace(first, body=Local(best(equation))), *others]
+            else:
+                group.members.append(_renamed(equation, group))
         self.touched[position] |= {b for b in read if not _is_scalar(b, tensors)}
         if equation.shape:
             self.touched[position].add(tensors[equation.name].buffer)
@@ -168,6 +180,16 @@ def _goes_along(equation: Equation, group: Group, tensors: Mapping[str, Tensor])
     alone = Group(group.indices, group.shape, [_renamed(equation, group)])
     orders = [loop_order(g, tensors) for g in (group, alone)]
     return orders[0].in_memory and orders[0] == orders[1] and not any(tilings(g, tensors) for g in (group, alone))
+
+
+def _is_place_of(equation: Equation, group: Group) -> bool:
+    """Whether an equation is the place of the extreme that the group begins with."""
+    extreme, body = group.reduction, equation.body
+    if extreme is None or not isinstance(body, Reduce) or body.op != f"arg{extreme.op}":
+        return False
+    if group.shape != equation.shape or [n for _, n in body.ranges] != [n for _, n in extreme.ranges]:
+        return False
+    return _renamed(equation, group).body == replace(extreme, op=body.op)
 
 
 def _is_reduction(equation: Equation) -> bool:

@@ -74,14 +74,14 @@ def _dies(buffer: Buffer, last: Mapping[str, int], k: int) -> bool:
 
 
 def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4, threads: int = 1) -> Plan:
-    """Assign offsets for run-time `sizes` and that many threads; a real takes `itemsize` bytes, an int 8.
+    """Assign offsets for run-time `sizes` and that many threads; a real takes `itemsize` bytes.
 
     Largest first, each at the lowest offset that is free for its whole life (greedy by size, the method of Pisarchyk
     and Lee 2020, "Efficient memory management for deep neural net inference").
     """
     slots: dict[str, tuple[int, int, int]] = {}
     for buffer in program.temporaries:
-        count = buffer.elements.evaluate(sizes) * (8 if buffer.dtype == "int" else itemsize)
+        count = buffer.elements.evaluate(sizes) * buffer.itemsize(itemsize)
         count *= threads if buffer.private else 1
         start, end, size = slots.get(buffer.slot, (buffer.first, buffer.last, 0))
         slots[buffer.slot] = min(start, buffer.first), max(end, buffer.last), max(size, _aligned(count))
@@ -101,7 +101,7 @@ def plan_kept(program: Program, itemsize: int = 4) -> Plan:
     total = 0
     for buffer in program.of_kind("kept"):
         offsets[buffer.name] = total
-        total += _aligned(buffer.elements.constant * (8 if buffer.dtype == "int" else itemsize))
+        total += _aligned(buffer.elements.constant * buffer.itemsize(itemsize))
     return Plan(MappingProxyType(offsets), total)
 
 

@@ -15,6 +15,7 @@ from netlang.schedule.order import (
     Group,
     Order,
     Ranges,
+    best,
     interior,
     interval,
     loop_order,
@@ -56,9 +57,8 @@ def loop_nest(group: Group, tensors: Mapping[str, Tensor], stored: Collection[st
     start: tuple[Statement, ...]
     neutral = Const(NEUTRAL[reduction.op])
     if reduction.op in ("argmax", "argmin"):
-        best = f"{first.name}.best"
-        inner = (Extreme(scalar(first), best, reduction.op, body, place_in(reduction.ranges)),)
-        start = (Assign(best, "real", neutral), Assign(scalar(first), "int", Const(0.0)))
+        inner = (Extreme(scalar(first), best(first), reduction.op, body, place_in(reduction.ranges)),)
+        start = (Assign(best(first), "real", neutral), Assign(scalar(first), "int", Const(0.0)))
     else:
         inner = (Combine(first.name, reduction.op, body),)
         start = (Assign(first.name, "real", neutral),)

@@ -61,6 +61,11 @@ class Group:
         return body if isinstance(body, Reduce) else None
 
 
+def best(place: Equation) -> str:
+    """The name of the extreme itself, while its place is looked for."""
+    return f"{place.name}.best"
+
+
 # --- guards as bounds
 
 

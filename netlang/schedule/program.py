@@ -27,7 +27,8 @@ class Buffer:
 
     What is kept stays from run to run. Temporaries live in an arena from kernel `first` to kernel `last`; those with
     equal `slot` share one place because each takes over from the one before it, element by element. Scratch is what
-    one kernel works in; there is `private` scratch for each thread.
+    one kernel works in; there is `private` scratch for each thread. `dtype` is real, int, or byte: a temporary's int
+    that is below 256.
     """
 
     name: str
@@ -42,6 +43,10 @@ class Buffer:
     @property
     def elements(self) -> Int:
         return product(self.shape)
+
+    def itemsize(self, real: int) -> int:
+        """The bytes of an element, where a real takes so many."""
+        return {"int": 8, "byte": 1}.get(self.dtype, real)
 
 
 @dataclass(frozen=True)

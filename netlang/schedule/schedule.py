@@ -26,6 +26,7 @@ from netlang.schedule.buffers import (
 )
 from netlang.schedule.collapse import collapsed
 from netlang.schedule.digits import with_digits
+from netlang.schedule.extremes import with_known_extremes
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.fuse import fuse
 from netlang.schedule.kept import kept
@@ -83,7 +84,7 @@ def schedule(
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
     wanted = [*roots, *updates.values(), *updates]
-    graph = with_layouts(with_whole_sums(with_known_signs(graph)), fixed)
+    graph = with_layouts(with_whole_sums(with_known_extremes(with_known_signs(graph))), fixed)
     graph = with_partial_sums(with_plain_factors(with_residues(with_digits(graph, fixed))))
     transformed: Mapping[str, Plan] = {}
     if keeps and winograd:

@@ -236,7 +236,7 @@ def test_temporaries_that_live_together_lie_apart(program: Program, batch: int, 
         start += at(region.bytes, region.lines)
     buffers = program.temporaries
     assert places.keys() == {b.name for b in buffers}
-    ends = {b.name: b.elements.evaluate(sizes) * (8 if b.dtype == "int" else itemsize) for b in buffers}
+    ends = {b.name: b.elements.evaluate(sizes) * b.itemsize(itemsize) for b in buffers}
     for name, size in ends.items():
         assert places[name] % ALIGNMENT == 0
         assert places[name] + size <= start

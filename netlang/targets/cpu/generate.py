@@ -128,7 +128,7 @@ class _Function:
         return f"offset({address}, {numbers[OWN]}*({sizes_text(buffer.elements, numbers)}))"
 
     def _element(self, buffer: str) -> str:
-        return "i64" if self.program.buffers[buffer].dtype == "int" else "real"
+        return {"int": "i64", "byte": "u8"}.get(self.program.buffers[buffer].dtype, "real")
 
     # --- statements ---
 
