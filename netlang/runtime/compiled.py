@@ -60,22 +60,22 @@ class Compiled:
     program: CpuProgram
     bindings: dict[tuple[int, ...], Binding] = field(default_factory=dict)  # to the net's arrays, by run-time sizes
 
-    @property
+    @cached_property
     def roots(self) -> Mapping[str, str]:
         """The nodes that are computed, by name."""
         return self.interface.roots
 
-    @property
+    @cached_property
     def carried(self) -> tuple[str, ...]:
         """The states of which each example of the batch has its own."""
         return self.interface.carried
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[str, ...]:
         """The run-time sizes that a run needs."""
         return self.program.outline.sizes
 
-    @property
+    @cached_property
     def changes(self) -> bool:
         """Whether a run changes parameters, or states that are not those of an example."""
         return self.interface.changes

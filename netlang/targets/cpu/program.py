@@ -216,6 +216,7 @@ class Binding:
         self._temporaries = [program.slots[name] for name in placed.offsets]
         self._offsets = np.array([*placed.offsets.values()], np.int64)
         self.memory = np.zeros(max(1, len(program.slots)), np.int64)
+        self._words = memoryview(self.memory)  # type: ignore[arg-type]  # takes a number in less time
         self.numbers, counters = _numbers(program.numbers, parts)
         for name in wanted.sizes:
             self.numbers[:, program.numbers[name]] = sizes[name]
@@ -286,7 +287,7 @@ class Binding:
 
         `given` are known to fit; `keys` has the key of each random node; `others` are held from now on.
         """
-        memory = self.memory
+        words = self._words
         found: dict[str, Array] = {}
         self._lock.acquire()  # a `with` would take as long as all that is done here for an array
         try:
@@ -295,10 +296,10 @@ class Binding:
             if others is not None:
                 self.hold(others)
             for k, slot in self._given:  # so would a `zip`
-                memory[slot] = address(given[k])
+                words[slot] = address(given[k])
             for name, slot, shape, dtype in self._made:
                 array = found[name] = empty(shape, dtype)
-                memory[slot] = address(array)
+                words[slot] = address(array)
             if self._keys:
                 self._take_keys(keys)
             if self._prepare is not None and self._program.prepared is not self._changes.mark:
