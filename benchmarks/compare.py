@@ -92,7 +92,8 @@ def _netlang(workload: Workload, dtype: str = "float32") -> Peer:
     net, data = workload.load(dtype), workload.data
     inputs = {node.name: data[node.name] for node in net.inputs}
     if not workload.training:
-        return Peer("netlang", lambda: net.forward(**inputs), lambda: net.forward(**inputs))
+        arrays = [*inputs.values()]
+        return Peer("netlang", lambda: net.forward(**inputs), lambda: net(*arrays))
     given: dict[str, Any] = dict(data)
     return Peer("netlang", lambda: net.gradients(**given)[1], lambda: net.step(**given))
 
