@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 import netlang
 from netlang.cache import cache_folder
+from netlang.garbage import no_collection
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import BATCH, Input
 from netlang.runtime.choices import Choices, remembered
@@ -97,7 +98,8 @@ class Blueprint:
         kept = self._kept("outline")
         if isinstance(kept, Outline):
             return kept
-        outline = Outline.of(self.model)
+        with no_collection():
+            outline = Outline.of(self.model)
         self._keep(outline, "outline")
         return outline
 
@@ -124,9 +126,10 @@ class Blueprint:
             program = found(kept.outline, dtype, kept.keys, scheduled, threads=threads)
             if program is not None:
                 return Compiled(kept.interface, program)
-        graph, roots, updates = self._graph(use)
-        program = build(scheduled(), dtype, threads=threads)
-        compiled = Compiled(Interface.of(graph, roots, updates), program)
+        with no_collection():
+            graph, roots, updates = self._graph(use)
+            program = build(scheduled(), dtype, threads=threads)
+            compiled = Compiled(Interface.of(graph, roots, updates), program)
         self._keep(_Kept(compiled.interface, outlined(program.program), tuple(program.module.objects)), "use", said)
         return compiled
 

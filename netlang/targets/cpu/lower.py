@@ -7,10 +7,8 @@ parsed and optimized once. A kernel of two or three loops costs about 12 ms here
 
 from __future__ import annotations
 
-import gc
 import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from numba.core.typing.templates import AbstractTemplate, builtin_registry
 from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from netlang.diagnostics import InternalError
+from netlang.garbage import no_collection
 from netlang.targets.cpu import intrinsics
 from netlang.targets.cpu.entry import declare, is_straight, lower_straight
 from netlang.targets.cpu.intrinsics import Intrinsic
@@ -56,7 +55,7 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
     """
     functions = read(source, entries, dtype)
     wrapped = []
-    with global_compiler_lock, _no_collection():
+    with global_compiler_lock, no_collection():
         typing_context = KernelTyping()
         target = KernelTarget(typing_context)
         module = target.codegen().module
@@ -72,18 +71,6 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
                 wrapped.append(function.name)
         fastmathpass.rewrite_module(module, FastMathOptions(FLAGS))
     return "\n".join([str(module), *map(_export, wrapped)])
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the cyclic garbage collector, which would walk Numba's many live objects again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class KernelTyping(typing.BaseContext):  # type: ignore[misc]
