@@ -102,11 +102,13 @@ class Tiling:
 
     @property
     def can_be_direct(self) -> bool:
-        """Whether lanes, which fill vectors, lie side by side in the right factor, and turns at one distance."""
+        """Whether lanes, which fill vectors, lie side by side in the right factor, and turns at one distance, at which
+        they do not compete for places in a cache."""
         lanes = self.lanes.extent
-        if self.lanes.step != ONE or not lanes.is_constant or lanes.constant % LANES:
+        if self.lanes.step != ONE or not lanes.is_constant or lanes.constant % LANES or len(self._turns) != 1:
             return False
-        return len(self._turns) == 1 and self._turns[0].right != ZERO
+        turn = self._turns[0].right
+        return turn.is_constant and turn.constant % NEAR != 0
 
     @property
     def _turns(self) -> tuple[Step, ...]:
