@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from netlang.diagnostics import InternalError, fail
 from netlang.graph.nodes import Input, Node, Param, Scope, State, is_batched
-from netlang.graph.recurrence import Component, components, flattened
+from netlang.graph.recurrence import Component, Loop, components, flattened
 from netlang.graph.sizes import Requirement
 
 if TYPE_CHECKING:
@@ -122,6 +122,11 @@ class Graph:
                 help="a tensor may refer to itself at an earlier time step only",
             )
         return found
+
+    @cached_property
+    def in_loops(self) -> frozenset[str]:
+        """The nodes that loops over time compute."""
+        return frozenset(node.name for part in self.components if isinstance(part, Loop) for node in part.nodes)
 
     @cached_property
     def order(self) -> tuple[Node, ...]:

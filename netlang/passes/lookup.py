@@ -16,7 +16,6 @@ from netlang.graph.expression import Apply, Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Fetch, Int, index
 from netlang.graph.nodes import Equation, Node, Random
-from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import free_indices, fresh, reads, substitute
 
 TYPICAL = 64  # what a size that is known at run time only is taken to be
@@ -25,12 +24,12 @@ TIMES_MORE = 16  # as many places as rows of the table there must be, so that a 
 
 def lookup(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """The graph with such tables; nodes in `keep` are still read by all that read them."""
-    in_loops = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
     taken = dict.fromkeys(graph.nodes)
     nodes: list[Node] = []
     for node in graph:
         name = fresh(f"{node.name}.table", taken)
-        found = _tabulated(graph, node, name, keep) if node.name not in in_loops and node.name not in keep else None
+        stays = node.name in graph.in_loops or node.name in keep
+        found = None if stays else _tabulated(graph, node, name, keep)
         if found is not None:
             taken[name] = None
         nodes += found or (node,)

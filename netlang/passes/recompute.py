@@ -15,7 +15,6 @@ from dataclasses import replace
 from netlang.graph.expression import Expr, Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation, Node, Random, View, is_batched
-from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import fresh, rename_tensors, rewrite, substitute, tensor_reads
 
 TIMES_LARGER = 2  # than all that it is computed from, so that short sequences, where time is what counts, are kept
@@ -54,11 +53,10 @@ def _replaceable(graph: Graph, forward: set[str]) -> tuple[set[str], Mapping[str
     The latter can be drawn again wherever they are read. Neither they nor parameters, which are there in any case,
     count as what a node is computed from.
     """
-    in_loops = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
     sources: dict[str, set[str]] = {}  # the activations that a node is computed from where no replaceable one is kept
     drawn: dict[str, Equation] = {}
     for node in graph.order:
-        if node.name not in forward or node.name in in_loops or not isinstance(node, Equation | View):
+        if node.name not in forward or node.name in graph.in_loops or not isinstance(node, Equation | View):
             continue
         activations = [o for o in node.operands if is_batched(graph[o]) and not isinstance(graph[o], Random)]
         activations = [o for o in activations if o not in drawn]

@@ -213,15 +213,15 @@ class Known(Generic[Call]):
 
     def __init__(self, arguments: Iterable[Argument]) -> None:
         self._arguments = tuple(arguments)
-        self._dtypes = [(k, a.dtype) for k, a in enumerate(self._arguments)]
+        self._wanted = [(k, a.dtype) for k, a in enumerate(self._arguments)]
         self._calls: dict[tuple[tuple[int, ...], ...], tuple[Call, list[tuple[int, int | None]]]] = {}
 
     def find(self, values: Sequence[Any]) -> Call | None:
         """The call for values in the order of the arguments; None where `checked` must look at them."""
-        if len(values) != len(self._dtypes):
+        if len(values) != len(self._wanted):
             return None
         shapes = []
-        for k, dtype in self._dtypes:  # a `zip` would cost a tenth of a microsecond to begin
+        for k, dtype in self._wanted:  # a `zip` would cost a tenth of a microsecond to begin
             value = values[k]
             if type(value) is not ndarray or value.dtype is not dtype or not value.flags.c_contiguous:
                 return None

@@ -68,7 +68,7 @@ class Snapshot:
 
     def restore_values(self, net: Net) -> None:
         for name, value in self.values.items():
-            net.values.put(name, value, net.dtype)
+            net.values.put(name, value)
 
     def restore(self, net: Net) -> None:
         self.restore_values(net)

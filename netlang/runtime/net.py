@@ -81,7 +81,7 @@ class Net:
         self.history = History()
         self.best: Snapshot | None = None  # of a run with early stopping
         # parameters and states by name, those of the optimizer included, to be read; programs know where the arrays are
-        self.values = Drawn(outline.shapes, partial(self._first_values, seed=self.seed))
+        self.values = Drawn(outline.shapes, self.dtype, partial(self._first_values, seed=self.seed))
         self.carried: dict[str, Array] = {}  # the states of each example, [batch, ...], once a run has begun
         self.params = Values(self.values, outline.params)
         self.state = Values(self.values, [n for n in outline.shapes if n not in self.params], self.carried)
@@ -94,7 +94,7 @@ class Net:
         """A net of its own: the values, the counters and the history are copied, nothing is shared that can change."""
         other = Net(self._blueprint, dtype=self.dtype, seed=self.seed, threads=self.threads)
         for name, value in self.values.known.items():
-            other.values.put(name, value, self.dtype)
+            other.values.put(name, value)
         other.carried.update({name: value.copy() for name, value in self.carried.items()})
         for name in (
             "normalization",
@@ -152,7 +152,7 @@ class Net:
         self.steps_done = self.epochs_done = 0
         self.history, self.best = History(), None
         for name, value in self._first_values([n for n in self.values.known if is_of_optimizer(n)], self.seed).items():
-            self.values.put(name, value, self.dtype)
+            self.values.put(name, value)
 
     def reset(self) -> None:
         """Set the states that each example of a batch has of its own back to their first values.
@@ -199,10 +199,8 @@ class Net:
 
         States whose updates are not conditional on `training` are updated; see `reset`.
         """
-        forward = self._compiled.get("forward") or self.compiled("forward")
+        forward = self.compiled("forward")
         fit, arrays = self._fitting(forward, inputs)
-        if fit.is_direct and not self.normalization.moments:
-            return fit.shown(fit.binding.run(arrays))
         return fit.shown(self._run(forward, fit, arrays))
 
     def stream(

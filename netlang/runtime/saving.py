@@ -139,7 +139,7 @@ def _restore(net: Net, path: str, data: bytes) -> None:
     for name, value in values.items():
         if net.values.shapes.get(name) != value.shape:
             _corrupt(path, VALUES, f"`{name}` is not a tensor of `{net.name}`, or has another shape")
-        net.values.put(name, value, net.dtype)
+        net.values.put(name, value)
 
 
 def _corrupt(path: str, member: str, why: str) -> NoReturn:

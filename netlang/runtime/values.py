@@ -20,7 +20,8 @@ _NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 
 class Drawn(Mapping[str, Array]):
-    """Parameters and states of these shapes, by name: those of the optimizer, and the others, at the first question.
+    """Parameters and states of these shapes and a dtype, by name: those of the optimizer, and the others, at the first
+    question.
 
     `draw` gives the first values of those named. The arrays stay the same from then on. They are for programs, and to
     be read; what has changed them says so by `changed`. `mark` is one object as long as nothing has changed, and None
@@ -34,9 +35,12 @@ class Drawn(Mapping[str, Array]):
     mark: object | None = None
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], draw: Callable[[Sequence[str]], Mapping[str, Array]]
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: np.dtype[Any],
+        draw: Callable[[Sequence[str]], Mapping[str, Array]],
     ) -> None:
-        self.shapes, self._draw = shapes, draw
+        self.shapes, self._dtype, self._draw = shapes, dtype, draw
         self._arrays: dict[str, Array] = {}
         self._given: dict[str, weakref.ref[Array]] = {}
         self._lock = threading.Lock()
@@ -59,11 +63,11 @@ class Drawn(Mapping[str, Array]):
         """Those that have been drawn or put."""
         return MappingProxyType(self._arrays)
 
-    def put(self, name: str, value: Array, dtype: npt.DTypeLike) -> None:
+    def put(self, name: str, value: Array) -> None:
         """Give one a value of its shape; it need not have been drawn."""
         with self._lock:
             if name not in self._arrays:
-                self._arrays[name] = aligned(value.shape, dtype)
+                self._arrays[name] = aligned(value.shape, self._dtype)
             self._arrays[name][...] = value
         self.mark = None
 

@@ -15,7 +15,6 @@ from netlang.graph.expression import All, Compare, Condition, Expr, IsZero, Read
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Fetch, Int, Modulo, index, place_in
 from netlang.graph.nodes import Equation, Node
-from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import rewrite, rewrite_condition, substitute
 from netlang.schedule.order import split_guard
 
@@ -24,14 +23,10 @@ Extremes = Mapping[str, tuple[Equation, Equation]]
 
 def with_known_extremes(graph: Graph) -> Graph:
     """The graph with such reads of the extremes."""
-    inside = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
-    reductions = [n for n in graph if isinstance(n, Equation) and isinstance(n.body, Reduce) and n.name not in inside]
+    equations = [n for n in graph if isinstance(n, Equation) and n.name not in graph.in_loops]
+    reductions = [n for n in equations if isinstance(n.body, Reduce)]
     extremes = {
-        place.name: (place, extreme)
-        for place in reductions
-        if place.body.op.startswith("arg")  # type: ignore[attr-defined]
-        for extreme in reductions
-        if _is_of(place, extreme)
+        place.name: (place, extreme) for place in reductions for extreme in reductions if is_place_of(place, extreme)
     }
     if not extremes:
         return graph
@@ -43,21 +38,15 @@ def with_known_extremes(graph: Graph) -> Graph:
     return graph.evolve(nodes)
 
 
-def _is_of(place: Equation, extreme: Equation) -> bool:
+def is_place_of(place: Equation, extreme: Equation) -> bool:
     """Whether one is the place of the other."""
     ours, theirs = place.body, extreme.body
-    assert isinstance(ours, Reduce)
-    assert isinstance(theirs, Reduce)
-    if ours.op != f"arg{theirs.op}" or place.shape != extreme.shape:
+    if not isinstance(ours, Reduce) or not isinstance(theirs, Reduce) or ours.op != f"arg{theirs.op}":
         return False
-    if [n for _, n in ours.ranges] != [n for _, n in theirs.ranges]:
+    if place.shape != extreme.shape or [n for _, n in ours.ranges] != [n for _, n in theirs.ranges]:
         return False
-    theirs_of = zip((*place.indices, *(i for i, _ in ours.ranges)), _names(extreme, theirs), strict=True)
-    return substitute(ours.body, {i: index(j) for i, j in theirs_of}) == theirs.body
-
-
-def _names(equation: Equation, body: Reduce) -> tuple[str, ...]:
-    return (*equation.indices, *(i for i, _ in body.ranges))
+    names = [(*e.indices, *(i for i, _ in body.ranges)) for e, body in ((place, ours), (extreme, theirs))]
+    return substitute(ours.body, {i: index(j) for i, j in zip(*names, strict=True) if i != j}) == theirs.body
 
 
 def _told(e: Expr, extremes: Extremes) -> Expr | None:

@@ -13,6 +13,7 @@ from netlang.graph.expression import TRUE, Reduce
 from netlang.graph.integer import Int, index, product, row_major
 from netlang.graph.nodes import Equation
 from netlang.graph.traversal import substitute, tensor_reads
+from netlang.schedule.extremes import is_place_of
 from netlang.schedule.order import Group, best, loop_order, replacement, split_guard
 from netlang.schedule.program import Local, Tensor
 from netlang.schedule.tiles import tilings
@@ -76,7 +77,7 @@ class _Fusion:
                     return k
         elif not self.times and equation.name not in self.transformed:
             for k in self.extremes.get(next(iter(equation.operands), ""), []):
-                if _is_place_of(equation, self.groups[k]):
+                if is_place_of(equation, self.groups[k].members[0]):
                     return k
             for k in reversed(near[-NEAR:]):
                 if self.groups[k].members[0].name in self.transformed:
@@ -105,8 +106,8 @@ class _Fusion:
             self.open.append(takes or _takes_members(group, tensors))
         else:
             group = self.groups[position]
-            if _is_reduction(equation) and _is_place_of(equation, group):
-                first, *others = group.members
+            first, *others = group.members
+            if is_place_of(equation, first):
                 group.members = [_renamed(equation, group), replace(first, body=Local(best(equation))), *others]
             else:
                 group.members.append(_renamed(equation, group))
@@ -180,16 +181,6 @@ def _goes_along(equation: Equation, group: Group, tensors: Mapping[str, Tensor])
     alone = Group(group.indices, group.shape, [_renamed(equation, group)])
     orders = [loop_order(g, tensors) for g in (group, alone)]
     return orders[0].in_memory and orders[0] == orders[1] and not any(tilings(g, tensors) for g in (group, alone))
-
-
-def _is_place_of(equation: Equation, group: Group) -> bool:
-    """Whether an equation is the place of the extreme that the group begins with."""
-    extreme, body = group.reduction, equation.body
-    if extreme is None or not isinstance(body, Reduce) or body.op != f"arg{extreme.op}":
-        return False
-    if group.shape != equation.shape or [n for _, n in body.ranges] != [n for _, n in extreme.ranges]:
-        return False
-    return _renamed(equation, group).body == replace(extreme, op=body.op)
 
 
 def _is_reduction(equation: Equation) -> bool:

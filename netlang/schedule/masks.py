@@ -17,7 +17,6 @@ from netlang.graph.expression import ONE, TRUE, ZERO, Apply, Condition, Const, E
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index
 from netlang.graph.nodes import Equation, Node, Random
-from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import free_indices, fresh, substitute
 from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
@@ -29,7 +28,6 @@ DEPTH = 4  # how many equations a zero is looked for in
 
 def with_whole_sums(graph: Graph) -> Graph:
     """The graph with such sums, where tiles are better for them than plain loops."""
-    in_loops = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
     taken = dict.fromkeys(graph.nodes)
     tensors = {
         n.name: Tensor(n.name, n.name, n.name, n.shape, n.dtype, "random" if isinstance(n, Random) else "")
@@ -39,7 +37,7 @@ def with_whole_sums(graph: Graph) -> Graph:
     counted: set[str] = set()  # the nodes that count what of a tensor is not finite
     for node in graph:
         name = fresh(f"{node.name}.whole", taken)
-        found = _whole(graph, node, name) if isinstance(node, Equation) and node.name not in in_loops else None
+        found = _whole(graph, node, name) if isinstance(node, Equation) and node.name not in graph.in_loops else None
         if found is not None:
             made, (total, *_) = found
             own = {n.name: Tensor(n.name, n.name, n.name, n.shape, n.dtype) for n in (*made, total)}

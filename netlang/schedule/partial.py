@@ -14,7 +14,6 @@ from netlang.graph.expression import Read, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.integer import index
 from netlang.graph.nodes import Equation, Node, Random
-from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import fresh, integers, operands, walk
 from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
@@ -28,7 +27,6 @@ MANY = 2**15  # terms in all
 
 def with_partial_sums(graph: Graph) -> Graph:
     """The graph with such sums, and with the nodes of their first steps."""
-    inside = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
     tensors = {
         n.name: Tensor(n.name, n.name, n.name, n.shape, n.dtype, "random" if isinstance(n, Random) else "")
         for n in graph
@@ -36,7 +34,7 @@ def with_partial_sums(graph: Graph) -> Graph:
     taken = set(graph.nodes)
     nodes: list[Node] = []
     for node in graph:
-        if isinstance(node, Equation) and node.name not in inside and _is_long(node, tensors):
+        if isinstance(node, Equation) and node.name not in graph.in_loops and _is_long(node, tensors):
             nodes += _in_two(node, fresh(f"{node.name}.parts", taken))
             taken.add(nodes[-2].name)
         else:

@@ -13,7 +13,6 @@ from netlang.graph.expression import All, Any, Apply, Compare, Condition, Const,
 from netlang.graph.graph import Graph
 from netlang.graph.matching import Binding, Matcher
 from netlang.graph.nodes import Equation, Node
-from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import reads, rewrite
 
 Maxima = Mapping[str, list[tuple[Equation, Const, Expr]]]
@@ -21,10 +20,9 @@ Maxima = Mapping[str, list[tuple[Equation, Const, Expr]]]
 
 def with_known_signs(graph: Graph) -> Graph:
     """The graph with such conditions on the maxima that something else reads."""
-    inside = {node.name for part in graph.components if isinstance(part, Loop) for node in part.nodes}
     maxima: dict[str, list[tuple[Equation, Const, Expr]]] = {}  # with bound and argument, by a tensor that they read
     for node in graph:
-        if isinstance(node, Equation) and node.name not in inside and graph.users[node.name]:
+        if isinstance(node, Equation) and node.name not in graph.in_loops and graph.users[node.name]:
             found = _maximum(node, graph)
             if found is not None:
                 maxima.setdefault(reads(found[1])[0].tensor, []).append((node, *found))

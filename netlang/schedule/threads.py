@@ -367,6 +367,7 @@ class _Threads:
                 else:
                     touched = [a.stored for a in self._accesses((s,), ()) if a.buffer == buffer]
                     adds = isinstance(s, Multiply) and s.start.substitute(begun) != ZERO
+                    adds = adds or (isinstance(s, Store) and bool(s.op))
                     first = all(touched) and not adds if touched else None
                 if first and isinstance(s, Guard) and s.condition != unless:
                     first, unless = None, negate(s.condition)
