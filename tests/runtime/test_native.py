@@ -19,6 +19,8 @@ import pytest
 import netlang
 from netlang.diagnostics import NetlangError
 from netlang.runtime.preprocess import Normalization
+from netlang.targets.cpu.library.digest import PIECE, digest
+from netlang.targets.cpu.library.format import VERSION
 
 LINKS = any(map(shutil.which, ("cc", "gcc", "clang"))) or importlib.util.find_spec("ziglang") is not None
 pytestmark = pytest.mark.skipif(not LINKS, reason="there is nothing that links a shared library")
@@ -283,8 +285,21 @@ def test_a_library_of_another_architecture(plain: Path, tmp_path: Path) -> None:
     assert error.value.diagnostics[0].code == "native-other-machine"
 
 
+@pytest.mark.parametrize("size", [0, 1, PIECE, 2 * PIECE + 1])
+def test_the_digest_covers_every_byte(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    found = digest(values)
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    assert digest(values) == found
+    for place in {0, size // 2, size - 1} if size else ():
+        values[place] ^= 1
+        assert digest(values) != found
+        values[place] ^= 1
+    assert digest(np.append(values, np.uint8(0))) != found
+
+
 def test_a_library_of_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netlang.targets.cpu.library.build.VERSION", 2)
+    monkeypatch.setattr("netlang.targets.cpu.library.build.VERSION", VERSION + 1)
     netlang.save_native(reader(), tmp_path / "a.so")
     assert refusal(tmp_path / "a.so") == "native-version"
 

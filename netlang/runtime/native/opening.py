@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netlang.diagnostics import fail, listing
+from netlang.targets.cpu.address import aligned
+from netlang.targets.cpu.library.digest import digest
 from netlang.targets.cpu.library.format import FORMAT, MANIFEST, MANIFEST_HEAD, VALUES, VERSION
 
 Array = npt.NDArray[Any]
@@ -114,10 +116,14 @@ def read_values(path: str, library: ctypes.CDLL, manifest: Mapping[str, Any], ve
         values.flags.writeable = False
     else:
         values = _beside(Path(path).with_suffix(VALUES), facts["bytes"])
-    if verify and hashlib.sha256(values.data).hexdigest() != facts["sha256"]:
+    if verify and digest(values) != facts["digest"]:
         fail("native-damaged", "the values are not those that the library was compiled with", place=path, help=AGAIN)
     changes = any(f["changes"] for f in manifest["functions"].values())
-    return _aligned_copy(values) if changes else values
+    if not changes:
+        return values
+    copy = aligned(values.shape, np.uint8)
+    copy[...] = values
+    return copy
 
 
 def _beside(path: Path, count: int) -> Array:
@@ -133,11 +139,3 @@ def _beside(path: Path, count: int) -> Array:
     if len(values) != count:
         fail("native-damaged", f"the file has {len(values):,} bytes, not {count:,}", place=str(path), help=AGAIN)
     return values
-
-
-def _aligned_copy(values: Array) -> Array:
-    room = np.empty(len(values) + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    copy = room[start : start + len(values)]
-    copy[...] = values
-    return copy

@@ -16,6 +16,7 @@ from netlang.graph.integer import Floor, Int, Size
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.cache import ObjectCache, key
 from netlang.targets.cpu.generate import ENTRY, generate
+from netlang.targets.cpu.library.digest import digest
 from netlang.targets.cpu.library.format import CLOCK, FORMAT, MANIFEST, VERSION
 from netlang.targets.cpu.library.header import header
 from netlang.targets.cpu.library.interface import Argument, Function, Interface
@@ -123,7 +124,7 @@ def _facts(interface: Interface, processor: Processor, packed: bytes) -> dict[st
         "values": {
             "embedded": interface.embedded,
             "bytes": interface.net.bytes,
-            "sha256": hashlib.sha256(packed).hexdigest(),
+            "digest": digest(np.frombuffer(packed, np.uint8)),
             "counters": list(CLOCK),
             "tensors": _fields(interface.net),
         },

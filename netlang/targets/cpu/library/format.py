@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT, VERSION = "netlang-native", 1
+FORMAT, VERSION = "netlang-native", 2
 
 MANIFEST = "netlang_manifest"
 """The exported symbol of the manifest: its length (8 bytes, little-endian), SHA-256 (32 bytes), JSON, and a zero."""
