@@ -297,7 +297,7 @@ class Transform:
     `sizes` of rows and columns, which say which they are (see `netlang.schedule.winograd.interpolation`). `source` is
     the element with p, q and l zero; `moves` are the distances of the next p and q, `lane` that of the next lane. `to`
     is the place in the target of the first result; the results of the next place are `apart`, lanes side by side. The
-    least of `lanes` is how many there are; those up to the end of the last vector are written too.
+    least of `lanes` is how many there are; but for filters, those up to the end of the last vector are written too.
     """
 
     target: str

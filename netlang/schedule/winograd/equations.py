@@ -103,18 +103,22 @@ class _Equations:
         return self._correlation(node, plan, places)
 
     def _convolution(self, node: Equation, plan: Tiled, places: Places, names: set[str]) -> tuple[Node, ...]:
-        panels, matrices = plan.panels, [w.by.image for w in plan.windows]
-        image = plan.image, matrices, panels.channel, panels.channels
+        first, matrices = plan.panels[0], [w.by.image for w in plan.windows]
+        image = plan.image, matrices, first.channel, first.channels
         left = self._tiles(f"{node.name}.tiles", plan, places, *image)
-        right = self._panels(panels, places, names)
-        results = (*plan.rows, (panels.lane, integer(panels.lanes)))
-        summed = (panels.channel, integer(panels.channels))
+        *filters, last = (self._panels(panels, places, names) for panels in plan.panels)
+        right: Expr = last
+        for panels, filter in zip(reversed(plan.panels[1:]), reversed(filters), strict=True):
+            right = select(at_least_zero(panels.first - 1 - index(panels.lane)), filter, right)
+        results = (*plan.rows, (first.lane, integer(plan.lanes)))
+        summed = (first.channel, integer(first.channels))
         products = self._products(node, (*places, *results), (summed,), left, right)
         step = {w.index: w.step for w in plan.windows}
         at = [index(i) // step[i] if i in step else index(i) for i, _ in results]
         body = self._sums(plan, places, [index(w.index) % w.step for w in plan.windows], products, at)
         inner = self._inner([left.tensor, products], [*matrices, *(w.by.sums for w in plan.windows)])
-        self.found[node.name] = replace(plan, filter=right.tensor, tiles=(left.tensor,), inner=inner)
+        names_of = tuple(filter.tensor for filter in (*filters, last))
+        self.found[node.name] = replace(plan, filters=names_of, tiles=(left.tensor,), inner=inner)
         return (*self.made, replace(node, body=body))
 
     def _correlation(self, node: Equation, plan: Correlated, places: Places) -> tuple[Node, ...]:
@@ -130,7 +134,7 @@ class _Equations:
         self.found[node.name] = replace(plan, tiles=(left.tensor, right.tensor), inner=inner)
         return (*self.made, replace(node, body=body))
 
-    def _products(self, node: Equation, indices: Places, summed: Places, left: Read, right: Read) -> str:
+    def _products(self, node: Equation, indices: Places, summed: Places, left: Expr, right: Expr) -> str:
         return self._add(f"{node.name}.products", indices, Reduce("sum", summed, mul(left, right)))
 
     def _sums(
@@ -176,7 +180,7 @@ class _Equations:
             for w, (s, _) in zip(plan.windows, places, strict=True)
         ]
         taps = tuple((w.tap, integer(w.by.taps)) for w in plan.windows)
-        terms = select(guard, mul(*factors, substitute(plan.filter, {plan.lane: number})), ZERO)
+        terms = select(guard, mul(*factors, substitute(plan.filter, {plan.lane: plan.first + number})), ZERO)
         counts = (panel, integer(plan.pitch // plan.panel)), (plan.channel, integer(plan.channels))
         indices = (*places, *counts, (lane, integer(plan.panel)))
         made = self._add(f"{plan.filter.tensor}.transformed", indices, Reduce("sum", taps, terms))
@@ -184,8 +188,9 @@ class _Equations:
         view = self._name(f"{plan.filter.tensor}.panels")
         shape = product(n for _, n in places), integer(plan.channels * plan.pitch)
         self.made.append(View(view, shape, "real", self.origin, made))
-        within = (index(plan.lane) // plan.panel * plan.channels + index(plan.channel)) * plan.panel
-        return Read(view, (place_in(places), within + index(plan.lane) % plan.panel))
+        own = index(plan.lane) - plan.first
+        within = (own // plan.panel * plan.channels + index(plan.channel)) * plan.panel
+        return Read(view, (place_in(places), within + own % plan.panel))
 
     # --- images that are as large as their tiles ---
 

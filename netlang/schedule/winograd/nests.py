@@ -23,7 +23,7 @@ from netlang.schedule.order import Group
 from netlang.schedule.program import LANES, SUMS, Assign, Loop, Multiply, Share, Statement, Step, Transform
 from netlang.schedule.tiles import round_up
 from netlang.schedule.winograd.interpolation import Matrix
-from netlang.schedule.winograd.plans import Correlated, Panels, Places, Plan, Tiled, Window, places
+from netlang.schedule.winograd.plans import STRIP, Correlated, Panels, Places, Plan, Tiled, Window, places
 
 Body = tuple[Statement, ...]
 
@@ -32,9 +32,8 @@ SMALL = 2**20  # of a filter that is read again for every such block
 TOGETHER = 2**21  # of tiles and products that stay in the cache of all threads
 CHUNK = 64  # tiles over which is summed at a time
 GROUP = 2**19  # elements of transformed tiles of the right factor that stay in the cache of all threads
-STRIP = 16  # channels of the left factor of a gradient, of which one thread has all sums
 APART = 1  # rows between places: at distances of powers of two they would compete for few lines of a cache
-LONG, WIDE = CHUNK + APART, STRIP + APART
+LONG = CHUNK + APART
 
 
 def nest(nests: Nests, group: Group, plan: Plan) -> Body:
@@ -125,19 +124,19 @@ class _Nest:
 class _Tiled(_Nest):
     def __init__(self, nests: Nests, group: Group, plan: Tiled) -> None:
         super().__init__(nests, group, plan.windows)
-        self.plan, self.panels = plan, plan.panels
+        self.plan = plan
         self.rows = product(extent for _, extent in plan.rows)
         self.is_own, self.block = self._block()
         height = self.places * (self.block + APART)
-        self.tiles = nests.matrix(f"{self.name}.tiles", height, round_up(integer(self.panels.channels), LANES))
-        self.products = nests.matrix(f"{self.name}.products", height, integer(self.panels.pitch))
+        self.tiles = nests.matrix(f"{self.name}.tiles", height, round_up(integer(plan.channels), LANES))
+        self.products = nests.matrix(f"{self.name}.products", height, integer(plan.pitch))
 
     def _block(self) -> tuple[bool, Int]:
         """Whether each thread has blocks of its own, and how many tiles are in a block."""
-        panels, height = self.panels, SUMS * LANES // self.panels.panel
-        each = self.places * (panels.channels + panels.pitch)
+        plan, height = self.plan, SUMS * LANES // self.plan.panels[0].panel
+        each = self.places * (plan.channels + plan.pitch)
         many = height * max(1, CACHE // (each * height))
-        is_own = panels.elements <= SMALL and not (self.rows.is_constant and self.rows.constant < 4 * many)
+        is_own = plan.elements <= SMALL and not (self.rows.is_constant and self.rows.constant < 4 * many)
         if not is_own:
             many = height * max(4, TOGETHER // (each * height))
         return is_own, self.rows if self.rows.is_constant and self.rows.constant <= many else integer(many)
@@ -161,21 +160,26 @@ class _Tiled(_Nest):
             inner = body(index(row))
             return self._each(self.block, lambda first, ends: (Loop(row, (first,), (*ends, self.rows - start), inner),))
 
-        panels, part = self.panels, self.nests.index("part", integer(self.places))
+        plan, part = self.plan, self.nests.index("part", integer(self.places))
         above = index(part) * (self.block + APART)
-        multiply = Multiply(
-            target=self.products,
-            first=above,
-            rows=(self.block, self.rows - start)[: 1 if self.block == self.rows else 2],
-            left=Read(self.tiles, (above, ZERO)),
-            row=self.nests.tensors[self.tiles].shape[1],
-            right=Read(self.plan.filter, (ZERO, index(part) * (panels.channels * panels.pitch))),
-            panel=panels.panel,
-            lanes=integer(panels.lanes),
-            steps=(Step((integer(panels.channels),), ONE, ONE),),
-            start=ZERO,
-        )
-        products = self._each(integer(self.places), lambda first, ends: (Loop(part, (first,), ends, (multiply,)),))
+
+        def multiply(filter: str, panels: Panels) -> Multiply:
+            return Multiply(
+                target=self.products,
+                first=above,
+                rows=(self.block, self.rows - start)[: 1 if self.block == self.rows else 2],
+                left=Read(self.tiles, (above, ZERO)),
+                row=self.nests.tensors[self.tiles].shape[1],
+                right=Read(filter, (ZERO, index(part) * (panels.channels * panels.pitch))),
+                panel=panels.panel,
+                lanes=integer(panels.lanes),
+                steps=(Step((integer(panels.channels),), ONE, ONE),),
+                start=ZERO,
+                to=integer(panels.first),
+            )
+
+        each = tuple(map(multiply, plan.filters, plan.panels))
+        products = self._each(integer(self.places), lambda first, ends: (Loop(part, (first,), ends, each),))
         return (
             *of_rows(lambda row: self._image(start, row)),
             *products,
@@ -188,16 +192,15 @@ class _Tiled(_Nest):
 
     def _image(self, start: Int, row: Int) -> Body:
         """The transformed tile of each channel."""
-        plan, panels = self.plan, self.panels
+        plan, channels = self.plan, (self.plan.panels[0].channel, (integer(self.plan.channels),))
         names, tile = self._tile(plan.rows, start + row)
         taps, matrices = [w.tap for w in self.windows], [w.by.image for w in self.windows]
-        lanes = panels.channel, (integer(panels.channels),)
         target = self.tiles, (row, ZERO), (self.block + APART) * self.nests.tensors[self.tiles].shape[1]
-        return (*names, self._transform(plan.image, taps, matrices, tile, lanes, target))
+        return (*names, self._transform(plan.image, taps, matrices, tile, channels, target))
 
     def _sums(self, start: Int, row: Int) -> Body:
         """The results of a tile, of each lane, and what follows on them."""
-        lane, lanes = self.panels.lane, self.panels.lanes
+        lane, lanes = self.plan.panels[0].lane, self.plan.lanes
         results, transform = self._results(self.products, lambda place: place * (self.block + APART) + row, lanes)
         names, tile = self._tile(self.plan.rows, start + row)
         at, known = ZERO, dict(tile)
@@ -218,7 +221,7 @@ class _Correlated(_Nest):
         super().__init__(nests, group, plan.windows)
         self.plan = plan
         self.rows = product(extent for _, extent in plan.rows)
-        self.panels, self.strips = plan.pitch // plan.panel, -(-plan.left.extent // STRIP)
+        self.panels, self.strips = plan.pitch // plan.panel, -(-plan.left.extent // plan.strip)
         self.chunks = (self.rows + (CHUNK - 1)) // CHUNK
         self.together = max(1, GROUP // (self.places * LONG * plan.pitch))
         if self.chunks.is_constant:
@@ -226,7 +229,8 @@ class _Correlated(_Nest):
         height = self.places * self.panels * self.together
         self.right = nests.matrix(f"{self.name}.right", integer(height), integer(LONG * plan.panel))
         self.left = nests.matrix(f"{self.name}.left", integer(self.places * LONG), integer(STRIP))
-        self.high = self.places * WIDE  # rows of products of a strip
+        self.wide = plan.strip + APART
+        self.high = self.places * self.wide  # rows of products of a strip
         self.products = nests.matrix(f"{self.name}.products", integer(self.strips * self.high), integer(plan.pitch))
         self.around = {name: self.nests.index(name, extent) for name, extent in plan.around}
         self.known = {name: index(own) for name, own in self.around.items()}
@@ -291,8 +295,9 @@ class _Correlated(_Nest):
 
     def _channels(self, strip: Int) -> tuple[Int, tuple[Int, ...]]:
         """The first channel of a strip, and how many there are."""
-        first, extent = strip * STRIP, self.plan.left.extent
-        return first, (integer(STRIP), extent - first)[: 1 if extent % STRIP == 0 else 2]
+        most, extent = self.plan.strip, self.plan.left.extent
+        first = strip * most
+        return first, (integer(most), extent - first)[: 1 if extent % most == 0 else 2]
 
     def _strip(self, before: Int, left: Int, strip: Int) -> Body:
         """The products of some channels of the left factor and all of the right one, for the chunks that are `left`."""
@@ -313,7 +318,7 @@ class _Correlated(_Nest):
             at = ((index(chunk) * self.places + index(part)) * self.panels + panel) * (LONG * plan.panel)
             each = Multiply(
                 target=self.products,
-                first=strip * self.high + index(part) * WIDE,
+                first=strip * self.high + index(part) * self.wide,
                 rows=channels,
                 left=Read(self.left, (index(part) * LONG, ZERO)),
                 row=ONE,
@@ -336,9 +341,9 @@ class _Correlated(_Nest):
         """The results of a strip, and what follows on them."""
         plan, lane, lanes = self.plan, self.plan.right.index, self.plan.right.extent
         first, channels = self._channels(strip)
-        channel = self.nests.index(plan.left.index, integer(STRIP))
+        channel = self.nests.index(plan.left.index, integer(plan.strip))
         above = strip * self.high + index(channel)
-        results, transform = self._results(self.products, lambda place: place * WIDE + above, lanes)
+        results, transform = self._results(self.products, lambda place: place * self.wide + above, lanes)
         known = self.known | {plan.left.index: first + index(channel)}
         at = ZERO
         for w in self.windows:
@@ -368,7 +373,7 @@ class _Panels(_Nest):
         lanes = plan.lane, (integer(plan.panel), plan.lanes - first)[: 1 if plan.pitch == plan.lanes else 2]
         to = (*[ZERO] * len(taps), index(panel), index(channel), ZERO)
         target = self.name, to, integer(plan.channels * plan.pitch)
-        known = {plan.channel: index(channel), plan.lane: first}
+        known = {plan.channel: index(channel), plan.lane: plan.first + first}
         body = (self._transform(plan.filter, taps, matrices, known, lanes, target),)
         inner = (Loop(panel, (ZERO,), (integer(panels),), body),)
         return self._shared(integer(plan.channels), lambda first, ends: (Loop(channel, (first,), ends, inner),))

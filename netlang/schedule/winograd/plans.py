@@ -30,8 +30,11 @@ from netlang.schedule.tiles import guess
 from netlang.schedule.winograd.interpolation import Matrix, Minimal
 
 BANDWIDTH = 5  # bytes that come from memory in a cycle
+WIDENED = 1.5  # what a product costs of which a vector has several turns
 MOVED = 0.4  # cycles for an element of the tiles or the products, to compute, to store and to load it
+SCATTERED = 4  # times as many where results of neighbouring lanes are not side by side
 FILTERED = 2.0  # cycles for an element of a transformed filter
+STRIP = 16  # channels of the left factor of a gradient, of which one thread has all sums, at most
 BATCH = 16  # examples that a step of training is taken to have at least
 GAIN = 0.9  # how many of the cycles of the plain sum it may take
 
@@ -60,7 +63,8 @@ class Window:
 class Panels:
     """A transformed filter, for each place of a tile in panels of `panel` lanes: U above.
 
-    `inner` are the nodes that are never in memory: the matrices that transform it.
+    These are `lanes` of its lanes, from `first` on. `inner` are the nodes that are never in memory: the matrices that
+    transform it.
     """
 
     filter: Read
@@ -68,6 +72,7 @@ class Panels:
     channel: str
     channels: int
     lane: str
+    first: int
     lanes: int
     panel: int
     inner: tuple[str, ...] = ()
@@ -85,20 +90,25 @@ class Panels:
     def elements(self) -> int:
         return places(self.windows) * self.channels * self.pitch
 
+    @property
+    def vectors(self) -> float:
+        """How many vectors of products there are for a row and a channel."""
+        return self.pitch / LANES if self.panel >= LANES else WIDENED * self.pitch / LANES
+
 
 @dataclass(frozen=True)
 class Tiled:
     """A sum over windows by fewer products.
 
-    `image` is the read of the image at a place of a tile, where taps are places; `filter` the name of the transformed
-    filter, and `panels` how it is computed, in each run unless it `is_kept`. `outer` are the other indices of image and
-    result. `inner` are the nodes that are never in memory as such: the transformed tiles, the products, and their
-    matrices.
+    `image` is the read of the image at a place of a tile, where taps are places; `filters` are the names of the parts
+    of the transformed filter, and `panels` how they are computed, in each run unless it `is_kept`. `outer` are the
+    other indices of image and result. `inner` are the nodes that are never in memory as such: the transformed tiles,
+    the products, and their matrices.
     """
 
     image: Read
-    filter: str
-    panels: Panels
+    filters: tuple[str, ...]
+    panels: tuple[Panels, ...]
     is_kept: bool
     outer: Places
     tiles: tuple[str, ...] = ()
@@ -106,11 +116,35 @@ class Tiled:
 
     @property
     def reads(self) -> tuple[Read, ...]:
-        return self.image, Read(self.filter, ())
+        return self.image, *(Read(name, ()) for name in self.filters)
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        return self.panels.windows
+        return self.panels[0].windows
+
+    @property
+    def channels(self) -> int:
+        return self.panels[0].channels
+
+    @property
+    def lanes(self) -> int:
+        return sum(p.lanes for p in self.panels)
+
+    @property
+    def pitch(self) -> int:
+        """The lanes of full panels, and of full vectors."""
+        last = self.panels[-1]
+        return -(-(last.first + last.pitch) // LANES) * LANES
+
+    @property
+    def elements(self) -> int:
+        """Of the transformed filter."""
+        return sum(p.elements for p in self.panels)
+
+    @property
+    def vectors(self) -> float:
+        """How many vectors of products there are for a row and a channel."""
+        return sum(p.vectors for p in self.panels)
 
     @property
     def rows(self) -> Places:
@@ -120,19 +154,18 @@ class Tiled:
     @property
     def cycles(self) -> float:
         """With what comes from memory; where the filter is kept, for as few results as there may be."""
-        p = self.panels
         count = _count(self.outer, 1 if self.is_kept else BATCH) * math.prod(w.tiles for w in self.windows)
-        turns = p.elements / (2 * LANES)
-        moved = MOVED * places(self.windows) * count * (p.channels + p.pitch)
-        filter = 0 if self.is_kept else FILTERED * p.elements
-        return turns * max(count, 4) + 4 * p.elements / BANDWIDTH + moved + filter
+        turns = places(self.windows) * self.channels * self.vectors / 2
+        moved = MOVED * places(self.windows) * count * (self.channels + self.pitch)
+        filter = 0 if self.is_kept else FILTERED * self.elements
+        return turns * max(count, 4) + 4 * self.elements / BANDWIDTH + moved + filter
 
     @property
     def direct(self) -> float:
         """The cycles of the plain sum."""
         results = _count(self.outer, 1 if self.is_kept else BATCH) * math.prod(w.extent for w in self.windows)
-        terms = self.panels.channels * math.prod(w.by.taps for w in self.windows)
-        return terms * self.panels.pitch * (max(results, 4) / (2 * LANES) + 4 / BANDWIDTH)
+        terms = self.channels * math.prod(w.by.taps for w in self.windows)
+        return terms * (self.vectors * max(results, 4) / 2 + 4 * self.pitch / BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -159,7 +192,7 @@ class Correlated:
     """The gradient by a filter, or another sum over windows that are as large as the image, by fewer products.
 
     `left` and `right` are its factors, the lanes are of the right one. `outer` are the other indices that are summed,
-    `around` the indices of factors and results.
+    `around` the indices of factors and results. Whether the results of lanes lie side by side says `is_along`.
     """
 
     left: Factor
@@ -168,12 +201,18 @@ class Correlated:
     windows: tuple[Window, ...]
     outer: Places
     around: Places
+    is_along: bool = True
     tiles: tuple[str, ...] = ()
     inner: tuple[str, ...] = ()
 
     @property
     def reads(self) -> tuple[Read, ...]:
         return self.left.read, self.right.read
+
+    @property
+    def strip(self) -> int:
+        """Channels of the left factor of which one thread has all sums: as equal parts as can be."""
+        return -(-self.left.extent // -(-self.left.extent // STRIP))
 
     @property
     def rows(self) -> Places:
@@ -189,7 +228,7 @@ class Correlated:
     def cycles(self) -> float:
         count = _count(self.outer) * math.prod(w.tiles for w in self.windows)
         results = self.left.extent * self.pitch
-        moved = MOVED * (count * (self.left.extent + self.pitch) + results)
+        moved = MOVED * (count * (self.left.extent + self.pitch) + (1 if self.is_along else SCATTERED) * results)
         return _count(self.around) * places(self.windows) * (count * results / (2 * LANES) + moved)
 
     @property

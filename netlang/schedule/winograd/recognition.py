@@ -11,7 +11,7 @@ from netlang.graph.integer import Int, index
 from netlang.graph.nodes import Equation, Input, View
 from netlang.graph.traversal import free_indices
 from netlang.schedule.order import split_guard
-from netlang.schedule.program import LANES, PANELS
+from netlang.schedule.program import LANES, NARROW, PANELS
 from netlang.schedule.tiles import DEEP
 from netlang.schedule.winograd.interpolation import minimal
 from netlang.schedule.winograd.plans import GAIN, Correlated, Factor, Panels, Places, Tiled, Window
@@ -112,9 +112,19 @@ def _tiled(node: Equation, image: Read, filter: Read, is_kept: bool) -> Iterable
             image, filter = (_with_places(read, {tap: extent - 1 - index(tap)}) for read in (image, filter))
         if not (_place(image, own) - index(own) - index(tap)).is_constant:
             return
-    panel = max(p for p in PANELS if p <= wide)
     for windows in itertools.product(*(_tiles(node.extents[i].constant, i, t, summed[t].constant) for i, t in pairs)):
-        yield Tiled(image, "", Panels(filter, windows, channel, many, lane, wide, panel), is_kept, outer)
+        for parts in _panels(wide):
+            panels = tuple(Panels(filter, windows, channel, many, lane, *part) for part in parts)
+            yield Tiled(image, (), panels, is_kept, outer)
+
+
+def _panels(lanes: int) -> Iterable[list[tuple[int, int, int]]]:
+    """The ways to have lanes in panels: of the lanes from the first on, so many, in such panels."""
+    yield [(0, lanes, max(p for p in PANELS if p <= lanes))]
+    rest = lanes % LANES
+    if 0 < rest <= NARROW:
+        whole = lanes - rest
+        yield [(0, whole, max(p for p in PANELS if whole % p == 0)), (whole, rest, NARROW)]
 
 
 def _tiles(extent: int, name: str, tap: str, taps: int) -> Iterable[Window]:
@@ -156,9 +166,10 @@ def _correlated(node: Equation, image: Read, other: Read) -> Iterable[Correlated
             Factor(image, mine, node.extents[mine].constant, tuple(owns), tuple(w.by.image for w in windows)),
             Factor(other, its, node.extents[its].constant, tuple(owns), tuple(w.by.filter for w in windows)),
         ]
-        left, right = sorted(factors, key=lambda factor: node.indices.index(factor.index))
-        panel = max(p for p in PANELS if p <= right.extent)
-        yield Correlated(left, right, panel, windows, outer, around)
+        for left, right in itertools.permutations(factors):
+            panel = max(p for p in PANELS if p <= right.extent)
+            is_along = right.index == node.indices[-1]
+            yield Correlated(left, right, panel, windows, outer, around, is_along)
 
 
 def _parts(extent: int, name: str, own: str, outputs: int) -> Iterable[Window]:

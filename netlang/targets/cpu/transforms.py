@@ -19,7 +19,7 @@ def transform(w: Writer, symbol: str, *sizes: tuple[int, int]) -> None:
     """`target[n * apart + l] = sum A[s, p] * B[t, q] * source[p * move + q * next_move + l * lane]` for l < lanes.
 
     n counts the places (s, t). The matrices are those of the `sizes` (see `netlang.schedule.winograd.interpolation`).
-    Lanes are side by side, but those of a filter; in the target they go on to the end of the last vector.
+    Lanes are side by side, but those of a filter; in the target of others they go on to the end of the last vector.
     """
     function, b = w.function(symbol, [w.pointer, I64, w.pointer, *[I64] * (2 + len(sizes))], shown=True)
     target, apart, source, lane, lanes, *moves = function.args
@@ -30,9 +30,10 @@ def transform(w: Writer, symbol: str, *sizes: tuple[int, int]) -> None:
         first = b.mul(block.index, I64(w.width))
         here, there, some = b.gep(target, [first]), b.gep(source, [b.mul(first, lane)]), b.sub(lanes, first)
 
-        def store(load: Load) -> None:
+        def store(load: Load, mask: Any = None) -> None:
             for n, value in enumerate(_transformed(w, b, matrices, load)):
-                w.store(b, value, b.gep(here, [b.mul(apart, I64(n))]))
+                to = b.gep(here, [b.mul(apart, I64(n))])
+                w.store(b, value, to) if mask is None else w.store_some(b, value, to, mask)
 
         with b.if_else(b.icmp_signed(">=", some, I64(w.width))) as (full, rest):
             with full:
@@ -45,8 +46,11 @@ def transform(w: Writer, symbol: str, *sizes: tuple[int, int]) -> None:
                         with elements:
                             store(_scattered(w, b, there, moves, lane, some))
             with rest:
-                load = _scattered(w, b, there, moves, lane, some) if is_filter else None
-                store(load or _beside(w, b, there, moves, w.first(b, some)))
+                mask = w.first(b, some)
+                if is_filter:
+                    store(_scattered(w, b, there, moves, lane, some), mask)
+                else:
+                    store(_beside(w, b, there, moves, mask))
     b.ret_void()
 
 

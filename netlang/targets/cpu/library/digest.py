@@ -1,4 +1,4 @@
-"""The digest of a library's values, which are up to gigabytes: SHA-256 of the SHA-256s of their pieces, several at once."""
+"""The digest of the values of a library: SHA-256 of the SHA-256s of their pieces, several of which are made at once."""
 
 from __future__ import annotations
 
