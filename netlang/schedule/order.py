@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from netlang.graph.constructors import at_least_zero, conjuncts
+from netlang.graph.constructors import at_least_zero, conjuncts, every, select
 from netlang.graph.expression import (
     PLACES,
     Apply,
     AtLeastZero,
+    Compare,
     Condition,
     Const,
     Expr,
@@ -70,11 +71,15 @@ def best(place: Equation) -> str:
 
 
 def split_guard(reduction: Reduce) -> tuple[list[Condition], Expr]:
-    """The conditions outside which a place adds nothing to the reduction, and what it adds inside them."""
+    """The conditions outside which a place adds nothing to the reduction, and what it adds inside them.
+
+    Comparisons of reals, which a vector has an answer of for each lane, stay in what is added.
+    """
     body = reduction.body
     if isinstance(body, Select) and body.otherwise == Const(NEUTRAL[reduction.op]):
         parts = conjuncts(body.condition)
-        return list(parts), body.then
+        compared = [part for part in parts if isinstance(part, Compare)]
+        return [part for part in parts if part not in compared], select(every(compared), body.then, body.otherwise)
     return [], body
 
 

@@ -36,6 +36,7 @@ from netlang.schedule.masks import with_whole_sums
 from netlang.schedule.memory import crossing, lifetimes
 from netlang.schedule.order import Group, contraction
 from netlang.schedule.partial import with_partial_sums
+from netlang.schedule.pools import with_sums_by_window
 from netlang.schedule.program import (
     LANES,
     Block,
@@ -84,7 +85,8 @@ def schedule(
     roots = tuple(dict.fromkeys(roots))
     fixed = {*roots, *updates.values()}
     wanted = [*roots, *updates.values(), *updates]
-    graph = with_layouts(with_whole_sums(with_known_extremes(with_known_signs(graph))), fixed)
+    graph = with_sums_by_window(with_known_extremes(with_known_signs(graph)))
+    graph = with_layouts(with_whole_sums(graph), fixed)
     graph = with_partial_sums(with_plain_factors(with_residues(with_digits(graph, fixed))))
     transformed: Mapping[str, Plan] = {}
     if keeps and winograd:
