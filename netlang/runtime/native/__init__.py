@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 def load_native(path: str | os.PathLike[str], *, verify: bool = True) -> NativeNet:
     """The net of a native library that `netlang compile --native` made. Loading runs its code: trust where it is from.
 
-    `verify` compares the values with their digest, which takes half a second for a gigabyte on one processor.
+    `verify` looks for damage to the values, which takes a fifth of a second for a gigabyte on one processor.
 
     Raises `NetlangError`: `file-not-found`, `cannot-read`, `native-not-one`, `native-version`, `native-damaged`,
     `native-other-machine`.

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -115,7 +114,7 @@ def read_values(path: str, library: ctypes.CDLL, manifest: Mapping[str, Any], ve
         values: Array = np.frombuffer(embedded, np.uint8)
         values.flags.writeable = False
     else:
-        values = _beside(Path(path).with_suffix(VALUES), facts["bytes"])
+        values = _beside(os.path.splitext(path)[0] + VALUES, facts["bytes"])
     if verify and digest(values) != facts["digest"]:
         fail("native-damaged", "the values are not those that the library was compiled with", place=path, help=AGAIN)
     changes = any(f["changes"] for f in manifest["functions"].values())
@@ -126,16 +125,16 @@ def read_values(path: str, library: ctypes.CDLL, manifest: Mapping[str, Any], ve
     return copy
 
 
-def _beside(path: Path, count: int) -> Array:
+def _beside(path: str, count: int) -> Array:
     try:
         values: Array = np.fromfile(path, np.uint8)
     except OSError:
         fail(
             "file-not-found",
             f"there is no file `{path}`, which has the values of the library",
-            place=str(path),
+            place=path,
             help="keep it beside the library",
         )
     if len(values) != count:
-        fail("native-damaged", f"the file has {len(values):,} bytes, not {count:,}", place=str(path), help=AGAIN)
+        fail("native-damaged", f"the file has {len(values):,} bytes, not {count:,}", place=path, help=AGAIN)
     return values
