@@ -12,7 +12,7 @@ from netlang.graph.verify import verify
 from netlang.schedule.factors import with_plain_factors
 from netlang.schedule.kept import kept
 from netlang.schedule.layouts import with_layouts
-from netlang.schedule.program import Program
+from netlang.schedule.program import NARROW, Multiply, Program, statements
 from netlang.schedule.schedule import schedule
 from netlang.schedule.winograd.equations import with_fewer_products
 from netlang.schedule.winograd.plans import Plan, Tiled
@@ -174,6 +174,21 @@ def test_steps_are_those_of_the_plain_sums(
             change = np.abs(value - held[name]).max() if name in held else np.abs(value).max()
             unit = np.finfo(dtype).eps * np.abs(value).max()
             assert np.abs(one[name] - value).max() <= 10 * bound * change + unit, name
+
+
+def test_few_lanes_are_computed_for_nothing() -> None:
+    graph, roots = netlang.loads(trained("conv(50, 5, pad=2)", 20, 14, 14)).model.computed("step")
+    program = schedule(graph, roots.values(), graph.updates, winograd=True)
+
+    def lanes(name: str) -> list[tuple[int, int]]:
+        """The panels of the products for a sum, and how many lanes they have."""
+        (kernel,) = (k for k in program.kernels if k.sources[0][0].startswith(f"{name}["))
+        products = [s for s in statements(kernel.body) if isinstance(s, Multiply)]
+        return [(s.panel, s.lanes.constant) for s in products]
+
+    assert lanes("conv_2.y.sum") == [(16, 48), (NARROW, 2)]
+    assert lanes("d/tanh_2") == [(16, 16), (NARROW, 4)]
+    assert lanes("d/conv_2.W") == [(32, 32), (32, 18)]  # of 50 filters, not of 20 channels
 
 
 def test_the_gradient_of_a_convolution_in_one_dimension() -> None:
