@@ -1,7 +1,7 @@
 """Time matrix products and convolutions, forward and both gradients, as fractions of what the processor can do.
 
-Convolutions are timed alone, and in a step of training, where they may have fewer products: what counts is those of the
-plain sum. In inference, weights have been copied into panels before, which is done in each run of one alone.
+Convolutions are timed alone, where copies of the weights are there already, and in a step of training, which changes
+the weights. There they may have fewer products: what counts is those of the plain sum.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def least(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, f
 
 
 def programs(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
-    """The forward pass, and the gradients by the input and by the weights, each alone; and the pass in inference."""
+    """The forward pass, and the gradients by the input and by the weights, each alone."""
     random = np.random.default_rng(0)
     shapes = {node.name: (batch, *(extent.constant for extent in node.shape)) for node in net.inputs}
     given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
@@ -137,10 +137,10 @@ def programs(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
         wanted[what] = graph, graph.gradients[name]
     for what, (graph, root) in wanted.items():
         program = build(schedule(graph, [root]), np.float32)
+        program.changes = net.values
         arrays: dict[str, Any] = {**net.values, **given}
         arrays |= program.run(arrays, {"batch": batch})  # the outputs are used again
         calls[what] = partial(program.run, arrays, {"batch": batch})
-    calls["in inference"] = partial(net.forward, **{node.name: given[node.name] for node in net.inputs[:1]})
     return calls
 
 
@@ -199,7 +199,7 @@ def main() -> int:
         layers.append((f"{name}, in a step", LAYER, *shapes[-1][2:]))
     for name, text, arguments, batch, macs in (*shapes, *layers):
         calls = in_a_step if text == LAYER else programs
-        times = least(calls(netlang.loads(text, threads=1, **arguments), batch), options.seconds)
+        times = least(calls(netlang.loads(text, **arguments), batch), options.seconds)
         speeds = {what: 2e-6 * macs / ms for what, ms in times.items()}
         rows.append({"name": name, "gflops": speeds, "of_one_core": {k: v / best for k, v in speeds.items()}})
         said = ", ".join(f"{what} {speed:.0f} ({speed / best:.0%})" for what, speed in speeds.items())

@@ -12,8 +12,9 @@ them each thread follows by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
+from typing import Any, get_args
 
 from netlang.graph.expression import Condition, Expr, Read
 from netlang.graph.integer import ONE, ZERO, Int, product, row_major
@@ -461,18 +462,8 @@ def places(statement: Statement) -> tuple[Int, ...]:
         return (statement.place,)
     if isinstance(statement, Search):
         return (statement.extent,)
-    if isinstance(statement, Turn):
-        return (statement.to, statement.first, *statement.rows, statement.lanes)
-    if isinstance(statement, Transform):
-        return (*statement.to, statement.apart, *statement.moves, statement.lane, *statement.lanes)
-    if isinstance(statement, Pack | Multiply | Dot):
-        numbers = [n for step in statement.steps for n in (*step.counts, step.left, step.right)]
-        if isinstance(statement, Pack):
-            return (*numbers, statement.to, *statement.lanes, statement.lane, statement.first, statement.at)
-        if isinstance(statement, Dot):
-            return (*numbers, statement.rows, statement.row, statement.lane, statement.lanes, statement.first)
-        lanes = (statement.lanes, statement.start, statement.to, statement.lane, statement.turn)
-        return (*numbers, statement.first, *statement.rows, statement.row, *lanes)
+    if isinstance(statement, Block):
+        return tuple(n for name in _FIELDS[type(statement)] for n in _integers(getattr(statement, name)))
     if isinstance(statement, Share):
         return (statement.extent,)
     return (*statement.starts, *statement.stops) if isinstance(statement, Loop) else ()
@@ -503,12 +494,6 @@ def rewrite_statements(
 ) -> tuple[Statement, ...]:
     """The statements with every expression, condition and integer expression mapped; loop indices stay."""
 
-    def factor(read: Read) -> Read:
-        return Read(read.tensor, tuple(map(ints, read.indices)))
-
-    def step(s: Step) -> Step:
-        return Step(tuple(map(ints, s.counts)), ints(s.left), ints(s.right))
-
     def one(s: Statement) -> Statement:
         if isinstance(s, Assign):
             return Assign(s.name, s.dtype, expr(s.value))
@@ -522,57 +507,8 @@ def rewrite_statements(
             return Store(s.tensor, tuple(map(ints, s.indices)), expr(s.value), s.op)
         if isinstance(s, Guard):
             return Guard(condition(s.condition), tuple(map(one, s.body)))
-        if isinstance(s, Pack):
-            return replace(
-                s,
-                to=ints(s.to),
-                source=factor(s.source),
-                lanes=tuple(map(ints, s.lanes)),
-                lane=ints(s.lane),
-                steps=tuple(map(step, s.steps)),
-                first=ints(s.first),
-                at=ints(s.at),
-            )
-        if isinstance(s, Turn):
-            rows = tuple(map(ints, s.rows))
-            return replace(s, to=ints(s.to), first=ints(s.first), rows=rows, lanes=ints(s.lanes))
-        if isinstance(s, Transform):
-            return replace(
-                s,
-                to=tuple(map(ints, s.to)),
-                apart=ints(s.apart),
-                source=factor(s.source),
-                moves=tuple(map(ints, s.moves)),
-                lane=ints(s.lane),
-                lanes=tuple(map(ints, s.lanes)),
-            )
-        if isinstance(s, Dot):
-            return replace(
-                s,
-                rows=ints(s.rows),
-                left=factor(s.left),
-                row=ints(s.row),
-                right=factor(s.right),
-                lane=ints(s.lane),
-                lanes=ints(s.lanes),
-                steps=tuple(map(step, s.steps)),
-                first=ints(s.first),
-            )
-        if isinstance(s, Multiply):
-            return replace(
-                s,
-                first=ints(s.first),
-                rows=tuple(map(ints, s.rows)),
-                left=factor(s.left),
-                row=ints(s.row),
-                right=factor(s.right),
-                lanes=ints(s.lanes),
-                steps=tuple(map(step, s.steps)),
-                start=ints(s.start),
-                to=ints(s.to),
-                lane=ints(s.lane),
-                turn=ints(s.turn),
-            )
+        if isinstance(s, Block):
+            return type(s)(*(_with_integers(getattr(s, name), ints) for name in _FIELDS[type(s)]))
         if isinstance(s, Share):
             return Share(s.first, s.last, ints(s.extent), s.grain, tuple(map(one, s.body)))
         if isinstance(s, Alone):
@@ -580,3 +516,30 @@ def rewrite_statements(
         return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))
 
     return tuple(map(one, body))
+
+
+_FIELDS = {kind: tuple(field.name for field in fields(kind)) for kind in get_args(Block)}
+
+
+def _integers(value: object) -> Iterator[Int]:
+    """The integer expressions in a field of a block, those aside that say which element is read."""
+    if isinstance(value, Int):
+        yield value
+    elif isinstance(value, Step):
+        yield from (*value.counts, value.left, value.right)
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _integers(each)
+
+
+def _with_integers(value: Any, ints: Callable[[Int], Int]) -> Any:
+    """What a field of a block holds, with every integer expression mapped."""
+    if isinstance(value, Int):
+        return ints(value)
+    if isinstance(value, Read):
+        return Read(value.tensor, tuple(map(ints, value.indices)))
+    if isinstance(value, Step):
+        return Step(tuple(map(ints, value.counts)), ints(value.left), ints(value.right))
+    if isinstance(value, tuple):
+        return tuple(_with_integers(each, ints) for each in value)
+    return value
