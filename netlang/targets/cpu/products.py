@@ -38,7 +38,7 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     function, b = w.function(symbol, kinds, shown=True)
     target, pitch, start, rows, left, left_row, right, lanes, by, *steps = function.args
     vectors = max(1, panel // LANES)
-    highest = w.accumulators // vectors
+    highest = w.accumulators // (vectors if panel >= w.width else 2)  # a narrow tile is the longer code, row by row
     width = min(panel, vectors * w.width)
     turns = steps[0]
     for count in steps[2::2]:
