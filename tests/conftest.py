@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -48,3 +49,10 @@ def untuned(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     """Programs are those that the model of their cost chooses, whatever has been tuned here or by another test."""
     file = tmp_path_factory.getbasetemp() / f"tilings-{uuid.uuid4().hex}.json"
     monkeypatch.setattr("netlang.runtime.choices.FILE", str(file))
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tests run in several processes, none of them starts others to compile: these would wait for each other."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        monkeypatch.setattr("netlang.targets.cpu.workers._processors", lambda: 1)
