@@ -7,7 +7,7 @@ maximum, which is smaller, and the larger tensor need not be kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 
 from netlang.graph.constructors import every, select
@@ -49,16 +49,21 @@ def is_place_of(place: Equation, extreme: Equation) -> bool:
     return substitute(ours.body, {i: index(j) for i, j in zip(*names, strict=True) if i != j}) == theirs.body
 
 
+def asked(condition: Condition, places: Container[str]) -> Iterator[tuple[Fetch, Int]]:
+    """The places that a condition asks for, and what each of them is where it holds."""
+    if isinstance(condition, IsZero):
+        for fetch in condition.value.fetches():
+            if fetch.tensor in places and abs(sign := condition.value.coefficient(fetch)) == 1:
+                yield fetch, (sign * Int({(fetch,): 1}) - condition.value) * sign
+
+
 def _told(e: Expr, extremes: Extremes) -> Expr | None:
     if not isinstance(e, Select) or not isinstance(e.condition, All):
         return None
     parts = e.condition.parts
     for part in parts:
-        if isinstance(part, IsZero):
-            for fetch in part.value.fetches():
-                if fetch.tensor in extremes and abs(sign := part.value.coefficient(fetch)) == 1:
-                    code = (sign * Int({(fetch,): 1}) - part.value) * sign  # is the place
-                    parts = tuple(_there(other, *extremes[fetch.tensor], fetch, code) for other in parts)
+        for fetch, code in asked(part, extremes):
+            parts = tuple(_there(other, *extremes[fetch.tensor], fetch, code) for other in parts)
     return select(every(parts), e.then, e.otherwise) if parts != e.condition.parts else None
 
 

@@ -8,16 +8,17 @@ is its sum over the whole image, is a sum over the smaller image of the maxima:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from netlang.graph.constructors import conjuncts, every, select
-from netlang.graph.expression import ZERO, Condition, IsZero, Read, Reduce, Select
+from netlang.graph.expression import ZERO, Condition, Read, Reduce, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Atom, Floor, Int, Modulo, index, integer, place_in
 from netlang.graph.nodes import Equation, Node
 from netlang.graph.traversal import free_indices, rewrite, substitute
+from netlang.schedule.extremes import asked
 from netlang.schedule.order import split_guard
 
 Windows = dict[str, int]  # the extents of windows by an index of the places
@@ -59,7 +60,8 @@ def _by_window(total: Reduce, graph: Graph, places: Mapping[str, Reduce]) -> Red
             continue
         rest = select(every(other for other in parts if other is not part), body.then, ZERO)
         numbered = rewrite(rest, ints=partial(_numbered, windows))
-        where = {name for place in _looked_up(part) for name in _numbered(windows, place).indices()}
+        looked_up = (place for fetch, _ in asked(part, places) for place in fetch.indices)
+        where = {name for place in looked_up for name in _numbered(windows, place).indices()}
         if not (free_indices(numbered) | where) & windows.keys():
             ranges = tuple((i, n // windows[i] if i in windows else n) for i, n in total.ranges)
             return replace(
@@ -72,13 +74,7 @@ def _by_window(total: Reduce, graph: Graph, places: Mapping[str, Reduce]) -> Red
 
 def _windows(condition: Condition, places: Mapping[str, Reduce]) -> Windows:
     """The windows in each of which the condition holds in one place; none where it says something else."""
-    if not isinstance(condition, IsZero):
-        return {}
-    for fetch in condition.value.fetches():
-        sign = condition.value.coefficient(fetch)
-        if fetch.tensor not in places or abs(sign) != 1:
-            continue
-        code = (sign * Int({(fetch,): 1}) - condition.value) * sign  # is the place
+    for fetch, code in asked(condition, places):
         digits = {m[0]: c for m, c in code.terms if len(m) == 1 and isinstance(m[0], Modulo)}
         ranges = places[fetch.tensor].ranges
         windows: Windows = {}
@@ -95,13 +91,6 @@ def _windows(condition: Condition, places: Mapping[str, Reduce]) -> Windows:
         if whole and place_in(ranges).substitute(values) == code:
             return windows
     return {}
-
-
-def _looked_up(condition: Condition) -> Iterable[Int]:
-    """Where the places are that a condition asks for."""
-    if isinstance(condition, IsZero):
-        for fetch in condition.value.fetches():
-            yield from fetch.indices
 
 
 def _number(name: str, extent: int) -> str:

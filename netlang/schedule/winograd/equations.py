@@ -106,10 +106,10 @@ class _Equations:
         first, matrices = plan.panels[0], [w.by.image for w in plan.windows]
         image = plan.image, matrices, first.channel, first.channels
         left = self._tiles(f"{node.name}.tiles", plan, places, *image)
-        *filters, last = (self._panels(panels, places, names) for panels in plan.panels)
-        right: Expr = last
-        for panels, filter in zip(reversed(plan.panels[1:]), reversed(filters), strict=True):
-            right = select(at_least_zero(panels.first - 1 - index(panels.lane)), filter, right)
+        filters = [self._panels(panels, places, names) for panels in plan.panels]
+        right: Expr = filters[-1]
+        for panels, before in zip(plan.panels[:0:-1], filters[-2::-1], strict=True):
+            right = select(at_least_zero(panels.first - 1 - index(panels.lane)), before, right)
         results = (*plan.rows, (first.lane, integer(plan.lanes)))
         summed = (first.channel, integer(first.channels))
         products = self._products(node, (*places, *results), (summed,), left, right)
@@ -117,8 +117,8 @@ class _Equations:
         at = [index(i) // step[i] if i in step else index(i) for i, _ in results]
         body = self._sums(plan, places, [index(w.index) % w.step for w in plan.windows], products, at)
         inner = self._inner([left.tensor, products], [*matrices, *(w.by.sums for w in plan.windows)])
-        names_of = tuple(filter.tensor for filter in (*filters, last))
-        self.found[node.name] = replace(plan, filters=names_of, tiles=(left.tensor,), inner=inner)
+        made = tuple(read.tensor for read in filters)
+        self.found[node.name] = replace(plan, filters=made, tiles=(left.tensor,), inner=inner)
         return (*self.made, replace(node, body=body))
 
     def _correlation(self, node: Equation, plan: Correlated, places: Places) -> tuple[Node, ...]:

@@ -212,7 +212,8 @@ class Correlated:
     @property
     def strip(self) -> int:
         """Channels of the left factor of which one thread has all sums: as equal parts as can be."""
-        return -(-self.left.extent // -(-self.left.extent // STRIP))
+        strips = -(-self.left.extent // STRIP)
+        return -(-self.left.extent // strips)
 
     @property
     def rows(self) -> Places:
