@@ -123,24 +123,18 @@ def least(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, f
     return best
 
 
-def programs(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
-    """The forward pass, and the gradients by the input and by the weights, each alone."""
-    random = np.random.default_rng(0)
-    shapes = {node.name: (batch, *(extent.constant for extent in node.shape)) for node in net.inputs}
-    given = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    weights = next(iter(net.params))
-    calls: dict[str, Callable[[], Any]] = {}
-    graph = net.model.forward_graph
+def products(net: Net, batch: int) -> dict[str, Callable[[], Any]]:
+    """The kernels of the forward pass' product, and of its gradients by the input and by the weights."""
+    graph, weights = net.model.forward_graph, next(iter(net.params))
     wanted = {"forward": (graph, next(iter(graph.outputs.values())))}
     for name, what in (("x", "by the input"), (weights, "by the weights")):
         graph = net.model.gradient_graph([name])
         wanted[what] = graph, graph.gradients[name]
+    calls = {}
     for what, (graph, root) in wanted.items():
-        program = build(schedule(graph, [root]), np.float32)
-        program.changes = net.values
-        arrays: dict[str, Any] = {**net.values, **given}
-        arrays |= program.run(arrays, {"batch": batch})  # the outputs are used again
-        calls[what] = partial(program.run, arrays, {"batch": batch})
+        program = schedule(graph, [root])
+        kernels = [kernel for kernel in program.kernels if kernel.kind == "contraction"]
+        calls[what] = partial(run_all, [bound(alone(program, kernel), batch) for kernel in kernels])
     return calls
 
 
@@ -198,7 +192,7 @@ def main() -> int:
         shapes.append((name, CONVOLUTION, arguments, images, images * h * h * c * filters * size**2))
         layers.append((f"{name}, in a step", LAYER, *shapes[-1][2:]))
     for name, text, arguments, batch, macs in (*shapes, *layers):
-        calls = in_a_step if text == LAYER else programs
+        calls = in_a_step if text == LAYER else products
         times = least(calls(netlang.loads(text, **arguments), batch), options.seconds)
         speeds = {what: 2e-6 * macs / ms for what, ms in times.items()}
         rows.append({"name": name, "gflops": speeds, "of_one_core": {k: v / best for k, v in speeds.items()}})

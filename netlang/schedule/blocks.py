@@ -32,6 +32,7 @@ from netlang.schedule.program import (
     Tensor,
     Turn,
 )
+from netlang.schedule.results import result
 from netlang.schedule.tiles import ROWS, Axis, Tiling, in_panels, last_tiled, merged, moved_into, round_up, tilings
 
 Body = tuple[Statement, ...]
@@ -87,6 +88,8 @@ class _Tiled:
     """The nest of one group."""
 
     def __init__(self, nests: Nests, group: Group, tiled: Tiling) -> None:
+        self.result = result(group, tiled, nests.tensors, nests.stored)
+        tiled = replace(tiled, is_final=self.result is not None)
         self.nests, self.group, self.tiled = nests, group, tiled
         self.first_lane, self.last_lane = ZERO, tiled.lanes.extent
         name = group.members[0].name
@@ -98,6 +101,10 @@ class _Tiled:
             self.narrow = self._panels(f"{name}.narrow", integer(NARROW), turns)
         if tiled.is_copied:
             self.left = nests.matrix(f"{name}.left", turns, round_up(self.strip, LANES))
+        if self.result is not None:
+            self.sums = fresh(f"{name}.rows", nests.tensors)
+            nests.tensors[self.sums] = replace(self.result.matrix, name=self.sums)
+            return
         # whole squares of them, so that the last rows can be turned as the others
         rows = tiled.block * (self.gathered if tiled.panel and not tiled.is_deep else ONE)
         self.sums = nests.matrix(f"{name}.sums", round_up(rows, LANES), tiled.pitch)
@@ -172,7 +179,7 @@ class _Tiled:
         return inside
 
     def _loops(self, ranges: Iterable[tuple[str, Int]], inner: Body) -> Body:
-        for name, extent in reversed(list(ranges)):
+        for name, extent in reversed(list(ranges if inner else ())):
             inner = (Loop(name, (ZERO,), (extent,), inner),)
         return inner
 
@@ -232,7 +239,7 @@ class _Tiled:
 
         def block(row: Int, stops: tuple[Int, ...]) -> Body:
             here, rows = moved(left, row * tiled.rows.step), tuple(stop - row for stop in stops)
-            return self._multiply(start + row, steps, index(chunk), rows, here, first * step.right)
+            return self._multiply(row, start + row, steps, index(chunk), rows, here, first * step.right)
 
         def finished(row: Int, stops: tuple[Int, ...]) -> Body:
             is_last = at_least_zero(index(chunk) - (count - 1))
@@ -284,12 +291,19 @@ class _Tiled:
         self, above: Int, steps: tuple[Step, ...], start: Int, rows: tuple[Int, ...], first: Int = ZERO
     ) -> Body:
         left = moved(self.tiled.left, first * self.tiled.rows.step)
-        return self._conditional(self._multiply(above, steps, start, rows, left), rows)
+        return self._conditional(self._multiply(first, above, steps, start, rows, left), rows)
 
     def _multiply(
-        self, first: Int, steps: Sequence[Step], start: Int, rows: tuple[Int, ...], left: Read, distance: Int = ZERO
+        self,
+        first: Int,
+        above: Int,
+        steps: Sequence[Step],
+        start: Int,
+        rows: tuple[Int, ...],
+        left: Read,
+        distance: Int = ZERO,
     ) -> Body:
-        """The products of a block of rows; its left factor may be copied before.
+        """The products of a block of rows from `first` on, with rows of sums `above`; its left factor may be copied.
 
         The first turn of the steps is at a `distance` in the right factor, where that is read where it is.
         """
@@ -298,14 +312,17 @@ class _Tiled:
         if tiled.is_copied:
             panel = round_up(self.strip, LANES).constant
             moves = moved_into(panel, [(step.counts, step.left) for step in steps])
-            to, here = place_in(tiled.spread) * tiled.rows.extent, (tiled.rows.extent,) if tiled.spread else rows
-            copied = self._loops(tiled.spread, (Pack(self.left, to, panel, left, here, row, moves),))
+            below, here = place_in(tiled.spread) * tiled.rows.extent, (tiled.rows.extent,) if tiled.spread else rows
+            copied = self._loops(tiled.spread, (Pack(self.left, below, panel, left, here, row, moves),))
             left, row = Read(self.left, (ZERO, ZERO)), ONE
             steps = in_panels(panel, [step.counts for step in steps])
         steps = merged([replace(step, right=step.left) for step in steps])  # the right factor goes on with any step
         right = moved(tiled.right, distance) if tiled.is_direct else self._at(self.panels)
         of_right = (right, tiled.panel, lanes, steps, start)
-        whole = Multiply(self.sums, first, rows, left, row, *of_right, lane=self.first_lane, turn=tiled.turn)
+        to = ZERO
+        if (of := self.result) is not None:
+            above, to = of.row + first, of.lane + self.first_lane
+        whole = Multiply(self.sums, above, rows, left, row, *of_right, to, lane=self.first_lane, turn=tiled.turn)
         if not tiled.is_narrow:
             return *copied, whole
         narrow = replace(whole, right=self._at(self.narrow), panel=NARROW, lanes=tiled.rest, to=lanes)
@@ -327,6 +344,8 @@ class _Tiled:
 
     def _rows(self, above: Int = ZERO) -> Body:
         """The group's members on all rows, with rows of sums `above`."""
+        if self.result is not None:
+            return ()
         height = self.height if self._is_turned or self.tiled.is_gathered else self.tiled.rows.extent
         return self._by_blocks(height, lambda first, stops: self._rest(first, stops, above + first))
 
@@ -338,6 +357,8 @@ class _Tiled:
 
     def _rest(self, first: Int, stops: tuple[Int, ...], above: Int = ZERO) -> Body:
         """The group's members on rows `first` to the least of `stops`, for all lanes, with rows of sums `above`."""
+        if self.result is not None:
+            return ()
         group, tiled = self.group, self.tiled
         reduced = group.members[0]
         row, lane, lanes = place_in(tiled.rows.ranges) - first, place_in(tiled.lanes.ranges), tiled.lanes.extent
@@ -380,7 +401,7 @@ class _Tiled:
 
 
 def _guarded(condition: Condition, body: Body) -> Body:
-    return body if condition == TRUE else (Guard(condition, body),)
+    return body if condition == TRUE or not body else (Guard(condition, body),)
 
 
 def moved(read: Read, distance: Int) -> Read:

@@ -65,11 +65,11 @@ def for_threads(
 
 @dataclass(frozen=True)
 class _Access:
-    """Elements of a buffer: those from `place` on, `count` of them; `over` are the indices of the loops around."""
+    """Elements of a buffer: those from `place` on, the least of `counts`; `over` are the indices of loops around."""
 
     buffer: str
     place: Int
-    count: Int
+    counts: tuple[Int, ...]
     stored: bool
     over: tuple[str, ...]
 
@@ -258,10 +258,10 @@ class _Threads:
             return None
         reach = step * extent
         high = Int({m: c for m, c in nowhere.terms if _divides(reach, Int({m: c})) and Int({m: c}).indices()})
-        ends = (nowhere - high).bounds(self.extents)
-        if ends is None or not is_nonnegative(ends[0]) or not is_nonnegative(step - ends[1] - access.count):
-            return None
-        return step
+        low = (nowhere - high).bounds(self.extents)
+        ends = [(nowhere - high + count).bounds(self.extents) for count in access.counts]
+        is_within = any(end is not None and is_nonnegative(step - end[1]) for end in ends)
+        return step if low is not None and is_nonnegative(low[0]) and is_within else None
 
     def _scalars_are_inside(self, loop: Loop, name: str) -> bool:
         """Whether what is named inside a loop over an index is not used outside of it, nor the other way around."""
@@ -292,18 +292,17 @@ class _Threads:
             if isinstance(s, Store):
                 yield self._access(s.tensor, s.indices, True, over)
             elif isinstance(s, Pack) and s.at != ZERO:
-                yield _Access(self.tensors[s.target].buffer, s.at, s.elements, True, over)
+                yield _Access(self.tensors[s.target].buffer, s.at, (s.elements,), True, over)
             elif isinstance(s, Pack | Dot | Transform):
                 yield self._whole(s.target, True, over)
             elif isinstance(s, Turn):
                 yield self._whole(s.source, False, over)
                 first = self._access(s.target, (s.to, ZERO), True, over)
-                yield replace(first, count=s.lanes * self.tensors[s.target].shape[1])
+                yield replace(first, counts=(s.lanes * self.tensors[s.target].shape[1],))
             elif isinstance(s, Multiply):
                 yield self._whole(s.right.tensor, False, over)
-                target = self.tensors[s.target]
-                first = self._access(s.target, (s.first, ZERO), True, over)
-                yield replace(first, count=s.rows[0] * target.shape[1])
+                first, pitch = self._access(s.target, (s.first, s.to), True, over), self.tensors[s.target].shape[1]
+                yield replace(first, counts=tuple(rows * pitch for rows in s.rows))
             elif isinstance(s, Loop):
                 yield from self._accesses(s.body, (*over, s.index))
             elif isinstance(s, Guard | Share | Alone):
@@ -311,11 +310,11 @@ class _Threads:
 
     def _access(self, tensor: str, indices: tuple[Int, ...], stored: bool, over: tuple[str, ...]) -> _Access:
         found = self.tensors[tensor]
-        return _Access(found.buffer, found.place(indices), ONE, stored, over)
+        return _Access(found.buffer, found.place(indices), (ONE,), stored, over)
 
     def _whole(self, tensor: str, stored: bool, over: tuple[str, ...]) -> _Access:
         found = self.tensors[tensor]
-        return _Access(found.buffer, ZERO, product(found.shape), stored, over)
+        return _Access(found.buffer, ZERO, (product(found.shape),), stored, over)
 
     def _draws(self, tensor: str) -> bool:
         return bool(self.tensors[tensor].draws)

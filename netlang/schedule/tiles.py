@@ -26,6 +26,7 @@ ROWS, SCRATCH = 112, 2**16  # at most so many rows in a block, and elements in i
 FEW, FEW_HOISTED = 8, 3  # rows that factors are read in place for, also where the copy of one serves all times
 LEAST_LANES, LEAST_ROWS = 4, 4  # with fewer at run time, plain loops are faster
 NEAR_SUMS = 2**14  # elements of a scratch matrix that stay in the nearest caches
+LEFT = 2**16  # elements at most of the rows of a block whose sums go to the result
 COPIED = 2**17  # elements at most of a block of rows that is copied
 CACHED = 2**18  # elements of panels that stay in a cache
 NEAR, PAGE = 512, 512  # distances in elements: multiples of the one compete for places in a cache
@@ -64,8 +65,8 @@ class Tiling:
     vector go into a narrow panel. Where it `is_gathered`, neighbours in memory are along the loops `around`, and
     their sums are stored together. Where it `is_copied`, blocks of rows of the left factor are copied side by side, as
     the lanes of the right one. Where it `is_kept`, the panels of the right factor are there from run to run. Where it
-    `is_direct`, there are none: the right factor is read where it is. It is good where `enough` holds, and takes about
-    `cost` cycles for a product.
+    `is_direct`, there are none: the right factor is read where it is. Where `is_final`, sums are stored where the
+    result lies. It is good where `enough` holds, and takes about `cost` cycles for a product.
     """
 
     left: Read
@@ -82,6 +83,7 @@ class Tiling:
     is_copied: bool = False
     is_kept: bool = False
     is_direct: bool = False
+    is_final: bool = field(default=False, compare=False)
     enough: Condition = TRUE
     cost: float = field(default=0.0, compare=False)
 
@@ -178,10 +180,11 @@ class Tiling:
             return rows * product(extent for _, extent in self.apart)
         if self.spread:
             return rows
+        turns = math.prod(_number(step.counts[0]) for step in self.steps)
         together = _number(self.pitch * (product(extent for _, extent in self.around) if self.is_gathered else ONE))
-        most = min(ROWS, SCRATCH // together)
+        most = LEFT // turns if self.is_final else min(ROWS, SCRATCH // together)
         if self.is_copied:
-            most = min(most, COPIED // math.prod(_number(step.counts[0]) for step in self.steps))
+            most = min(most, ROWS, COPIED // turns)
         most = max(self.height, most // self.height * self.height)
         return rows if rows.is_constant and rows.constant <= most else integer(most)
 

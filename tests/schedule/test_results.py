@@ -1,0 +1,48 @@
+"""Sums of products that nothing follows on go where the result lies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import netlang
+from netlang.schedule.program import Multiply, statements
+from netlang.schedule.schedule import schedule
+from netlang.targets.cpu.program import build
+from netlang.targets.reference import evaluate
+
+PRODUCTS = """
+net Products(n):
+    input x[5, 40, n], w[5, n, 48]
+    y{equation}
+    output y
+"""
+
+
+@pytest.mark.parametrize(
+    ("equation", "is_there"),
+    [
+        ("[h, i, j] = sum(k) x[h, i, k] * w[h, k, j]", True),
+        ("[i, h, j] = sum(k) x[h, i, k] * w[h, k, j]", True),  # rows with others between them
+        ("[i, j] = sum(h, k) x[h, i, k] * w[h, k, j]", True),
+        ("[h, j, i] = sum(k) x[h, i, k] * w[h, k, j]", False),  # lanes of 40
+        ("[h, i, j] = tanh(sum(k) x[h, i, k] * w[h, k, j])", False),  # something follows
+        ("[h, i, j] = sum(k) x[h, i, k] * w[h, k, j] if i < h + 8 else 0", False),
+    ],
+)
+@pytest.mark.parametrize("n", [33, 4200])
+def test_sums_go_to_the_result(equation: str, is_there: bool, n: int) -> None:
+    net = netlang.loads(PRODUCTS.replace("{equation}", equation), n=n)
+    graph = net.model.forward_graph
+    program = schedule(graph, list(graph.outputs.values()))
+    products = [s for kernel in program.kernels for s in statements(kernel.body) if isinstance(s, Multiply)]
+    kinds = {program.buffers[program.tensors[s.target].buffer].kind for s in products}
+    assert kinds == {"output" if is_there else "scratch"}
+    random = np.random.default_rng(0)
+    arrays = {node.name: random.standard_normal((2, *(e.constant for e in node.shape))) for node in net.inputs}
+    expected = evaluate(graph, arrays, {"batch": 2})["y"]
+    found = [build(program, np.float64, threads=t).run(arrays, {"batch": 2})["y"] for t in (1, 2, 3)]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-9, atol=1e-9)
+    assert all(one.tobytes() == other.tobytes() for one, other in pairwise(found))
