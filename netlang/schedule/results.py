@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from netlang.graph.integer import ONE, ZERO, Int, place_in, product
 from netlang.schedule.order import Group
 from netlang.schedule.program import LANES, Tensor
-from netlang.schedule.tiles import Tiling
+from netlang.schedule.tiles import NEAR, Tiling
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class Result:
 
 
 def result(group: Group, tiled: Tiling, tensors: Mapping[str, Tensor], stored: Collection[str]) -> Result | None:
-    """Where a group's sums go as they are: in full vectors, row by row; None where they do not."""
+    """Where a group's sums go as they are: in full vectors, row by row; None where they do not.
+
+    Nor do they where all rows of a tile would compete for the same places in a cache.
+    """
     lanes, name = tiled.lanes.extent, group.members[0].name
     if len(group.members) > 1 or name not in stored or group.accumulates or tensors[name].passing >= 0:
         return None
@@ -34,7 +37,7 @@ def result(group: Group, tiled: Tiling, tensors: Mapping[str, Tensor], stored: C
     first = place.substitute(nowhere)
     last_row = dict.fromkeys(tiled.rows.names[-1:], ONE)
     pitch = place.substitute(nowhere | last_row) - first if last_row else lanes
-    if not pitch.is_constant or pitch.constant < lanes.constant:
+    if not pitch.is_constant or pitch.constant < lanes.constant or pitch.constant % NEAR == 0:
         return None
     if place != first + place_in(tiled.rows.ranges) * pitch + place_in(tiled.lanes.ranges):
         return None

@@ -15,7 +15,7 @@ from netlang.targets.reference import evaluate
 
 PRODUCTS = """
 net Products(n):
-    input x[5, 40, n], w[5, n, 48]
+    input x[5, 40, n], w[5, n, 48], v[5, n, 512]
     y{equation}
     output y
 """
@@ -27,6 +27,7 @@ net Products(n):
         ("[h, i, j] = sum(k) x[h, i, k] * w[h, k, j]", True),
         ("[i, h, j] = sum(k) x[h, i, k] * w[h, k, j]", True),  # rows with others between them
         ("[i, j] = sum(h, k) x[h, i, k] * w[h, k, j]", True),
+        ("[h, i, j] = sum(k) x[h, i, k] * v[h, k, j]", False),  # rows at a power of two
         ("[h, j, i] = sum(k) x[h, i, k] * w[h, k, j]", False),  # lanes of 40
         ("[h, i, j] = tanh(sum(k) x[h, i, k] * w[h, k, j])", False),  # something follows
         ("[h, i, j] = sum(k) x[h, i, k] * w[h, k, j] if i < h + 8 else 0", False),
