@@ -236,13 +236,14 @@ class Int(Keyed):
         found = {atom: _rewrite_atom(atom, change) for monomial, _ in self.terms for atom in monomial}
         if all(new.single is atom for atom, new in found.items()):
             return self
-        total = ZERO
+        terms: dict[Monomial, int] = {}
         for monomial, c in self.terms:
             product = integer(c)
             for atom in monomial:
-                product = product * found[atom]
-            total = total + product
-        return total
+                product = found[atom] * product
+            for each, factor in product.terms:
+                terms[each] = terms.get(each, 0) + factor
+        return Int(terms)
 
     def substitute(self, values: Mapping[str, Int]) -> Int:
         """Replace indices by integer expressions."""

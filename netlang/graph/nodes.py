@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from netlang.diagnostics import Span
 from netlang.graph.expression import Expr, Reduce
@@ -81,7 +82,7 @@ class Equation(Node):
     indices: tuple[str, ...]
     body: Expr
 
-    @property
+    @cached_property
     def operands(self) -> tuple[str, ...]:
         return tuple(operands(self.body))
 

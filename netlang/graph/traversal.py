@@ -65,9 +65,11 @@ def integers(node: Expr | Condition) -> tuple[Int, ...]:
 
 def walk(node: Expr | Condition) -> Iterator[Expr | Condition]:
     """Every expression and condition in it, outermost first, left to right."""
-    yield node
-    for part in parts(node):
-        yield from walk(part)
+    waiting = [node]
+    while waiting:
+        first = waiting.pop()
+        yield first
+        waiting += parts(first)[::-1]
 
 
 def reads(node: Expr) -> list[Read]:

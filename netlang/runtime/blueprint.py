@@ -34,6 +34,7 @@ from netlang.schedule.program import Program, outlined
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.address import aligned
 from netlang.targets.cpu.cache import ObjectCache, key
+from netlang.targets.cpu.native import ahead
 from netlang.targets.cpu.program import build, found
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Blueprint:
             program = found(kept.outline, dtype, kept.keys, scheduled, threads=threads)
             if program is not None:
                 return Compiled(kept.interface, program)
-        with no_collection():
+        with no_collection(), ahead(dtype):
             graph, roots, updates = self._graph(use)
             program = build(scheduled(), dtype, threads=threads)
             compiled = Compiled(Interface.of(graph, roots, updates), program)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from netlang.diagnostics import InternalError
 from netlang.targets.cpu import native, optimize, parts, workers
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.intrinsics import blocks_in
-from netlang.targets.cpu.native import NativeModule, Unit, compile_module
+from netlang.targets.cpu.native import BlockUnit, NativeModule, Unit, compile_module
 
 COUNT = 7
 ENTRIES = ("run", "again")
@@ -115,6 +116,54 @@ def test_workers_that_do_not_work(small: None, tmp_path: Path, monkeypatch: pyte
     assert run(compile_module(text(), ENTRIES, cache=ObjectCache(tmp_path))) == [28 * k for k in range(5)]
 
 
+NET = "net N:\n    input x[40]\n    output x -> dense(48) -> dense(33)\n"
+
+
+@pytest.fixture(scope="module")
+def product() -> tuple[str, dict[str, bytes]]:
+    """The source of a program that calls functions on blocks, and its objects."""
+    net = netlang.loads(NET)
+    return net.program().source, dict(net.program().module.objects)
+
+
+@pytest.mark.parametrize("ready", [0, 1, len(native.USUAL)])
+def test_what_is_compiled_ahead(
+    product: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready: int
+) -> None:
+    monkeypatch.setattr(workers, "_processors", lambda: 2)
+    cache, end = ObjectCache(tmp_path), time.monotonic() + 60
+    with native.ahead(np.dtype("float32"), cache):
+        while len(list(tmp_path.glob("*.nlo"))) < ready:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        module = compile_module(product[0], ["prepare", "run"], cache=cache)
+        other = compile_module(text(), ENTRIES, cache=cache)  # by this process alone
+    assert module.objects == product[1]
+    assert run(other) == [28 * k for k in range(5)]
+    called = native.called_blocks(module.object_code)
+    assert set(called) & {f"nl_{name}_f32" for name in native.USUAL}
+    assert None not in [cache.load(BlockUnit(symbol, module.machine).key) for symbol in called]
+
+
+@pytest.mark.parametrize("how", [*BROKEN, "it works"])
+def test_processes_ahead_that_do_not_work(
+    product: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    executable, command = BROKEN.get(how, (sys.executable, workers.COMMAND))
+    monkeypatch.setattr(workers, "_processors", lambda: 2)
+    monkeypatch.setattr(sys, "executable", executable)
+    monkeypatch.setattr(workers, "COMMAND", command)
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    cache = ObjectCache(tmp_path)
+    with pytest.raises(ZeroDivisionError), native.ahead(np.dtype("float32"), cache):
+        raise ZeroDivisionError
+    with native.ahead(np.dtype("float32"), cache):
+        pass
+    with native.ahead(np.dtype("float32"), cache):
+        time.sleep(0.2)
+        assert compile_module(product[0], ["prepare", "run"], cache=cache).objects == product[1]
+
+
 def test_a_defect_is_reported_as_by_one_process(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "_processors", lambda: 3)
     with pytest.raises(InternalError, match="add_3"):
@@ -135,8 +184,7 @@ print(len(compile_module({text!r}, {entries!r}, cache=ObjectCache(Path({folder!r
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_functions_on_blocks_are_compiled_beside_what_calls_them(tmp_path: Path, dtype: str) -> None:
-    net = netlang.loads("net N:\n    input x[40]\n    output x -> dense(48) -> dense(33)\n")
-    source = net.program().source
+    source = netlang.loads(NET).program().source
     called = blocks_in(source, np.dtype(dtype))
     module = compile_module(source, ["prepare", "run"], dtype=dtype, cache=ObjectCache(tmp_path))
     assert called == native.called_blocks(module.object_code) != []

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
@@ -26,7 +27,7 @@ from netlang.targets.cpu.optimize import Loaded, Machine
 from netlang.targets.cpu.parts import parts
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-ENOUGH = 3  # objects to be compiled, for which other processes are worth their start
+USUAL = ("pack_3", "multiply_32_3", "turn_0", "dot_3", "multiply_16_3")  # functions on blocks that most programs call
 COMPILER = (
     *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
     *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "parts.py", "../../schedule/program.py"),
@@ -101,9 +102,22 @@ def _objects(
     return {kept: code for kept, code in objects.items() if code is not None}
 
 
+@contextmanager
+def ahead(dtype: np.dtype[Any], cache: ObjectCache | None = None) -> Iterator[None]:
+    """While the body works out a program, another process compiles what most programs call and what is not kept."""
+    store, real = cache or ObjectCache(cache_folder()), "f32" if dtype == np.float32 else "f64"
+    units = [BlockUnit(f"nl_{name}_{real}", optimize.machine()) for name in USUAL]
+    missing = [unit for unit in units if store.load(unit.key) is None]
+    if not missing:
+        yield
+        return
+    from netlang.targets.cpu import workers
+
+    with workers.ahead(missing, store.store):
+        yield
+
+
 def _compiled(units: Sequence[Compilable]) -> list[bytes]:
-    if len(units) < ENOUGH:
-        return [unit.compiled() for unit in units]
     from netlang.targets.cpu import workers
 
     return workers.compiled(units)
