@@ -30,11 +30,13 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
     the right one lies in the panels that `pack` makes. Where `by` is not 0, it lies where it was: lanes that fill
     vectors side by side, each turn `by` further. The sum is added to the target where `start` is not 0. The rows are
-    divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several panels: a sum waits four
-    cycles for itself. Of a panel that is narrower than a vector, a vector has the lanes of several turns; the innermost
-    step of the left factor is 1 then. With the first lanes, which read the left factor first, a tile asks for the lines
-    of the next one: they come from memory while the products of this one are done. And it asks for the lanes of a panel
-    ahead: where the right factor lies where it was, each turn's are on another page.
+    divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several whole panels, where rows
+    of the target have room for them: a sum waits four cycles for itself. Of a panel that is narrower than a vector, a
+    vector has the lanes of several turns; the innermost step of the left factor is 1 then.
+
+    With the first lanes, which read the left factor first, a tile asks for the lines of the next one: they come from
+    memory while the products of this one are done. And it asks for the lanes of a panel ahead: where the right factor
+    lies where it was, each turn's are on another page.
     """
     kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
@@ -50,6 +52,7 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     by = b.select(is_packed, I64(panel), by)
     panels = w.rounded_up(b, lanes, I64(panel))
     is_full = b.or_(is_packed, b.icmp_signed("==", b.srem(lanes, I64(panel)), I64(0)))
+    is_full = b.and_(is_full, b.icmp_signed(">=", pitch, b.mul(panels, I64(panel))))
     for height, together in _few(w, panel):
         few, many = b.append_basic_block("few"), b.append_basic_block("many")
         b.cbranch(b.and_(is_full, b.icmp_signed("==", rows, I64(height))), few, many)
