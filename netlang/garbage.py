@@ -20,7 +20,4 @@ def no_collection() -> Iterator[None]:
         yield
     finally:
         if enabled:
-            if not gc.get_freeze_count():
-                gc.freeze()  # and back, to the oldest generation: nothing is walked now
-                gc.unfreeze()
             gc.enable()

@@ -325,7 +325,7 @@ class _Tiled:
         whole = Multiply(self.sums, above, rows, left, row, *of_right, to, lane=self.first_lane, turn=tiled.turn)
         if not tiled.is_narrow:
             return *copied, whole
-        narrow = replace(whole, right=self._at(self.narrow), panel=NARROW, lanes=tiled.rest, to=lanes)
+        narrow = replace(whole, right=self._at(self.narrow), panel=NARROW, lanes=tiled.rest, to=to + lanes)
         return *copied, whole, narrow
 
     def _dot(self) -> Dot:

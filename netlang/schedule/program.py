@@ -231,13 +231,13 @@ class Pack:
 class Multiply:
     """`target[r, l] = sum(steps) left * right` for rows r and lanes l of all panels, by register tiles.
 
-    `target` is a scratch matrix, written from row `first` on; the least of `rows` is how many there are. `left` is the
-    element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` is the first element
-    of panels of `panel` of the `lanes` each that `Pack` has made with the same steps; the first panel is that of lane
-    `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a tensor that is read where it is:
-    lanes, which fill vectors, lie side by side, and each turn is `turn` behind the one before. Where `start` is not 0,
-    the sum is added to the target. The lanes go into the target from lane `to` on. A panel of `NARROW` wants a last
-    step of 1 of the left factor.
+    `target` is a matrix, scratch or a view of a result, which is written from row `first` and lane `to` on; the least
+    of `rows` is how many there are. Of few rows, whole panels are written where the matrix has room for them. `left` is
+    the element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` is the first
+    element of panels of `panel` of the `lanes` each that `Pack` has made with the same steps; the first panel is that
+    of lane `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a tensor that is read where
+    it is: lanes, which fill vectors, lie side by side, and each turn is `turn` behind the one before. Where `start` is
+    not 0, the sum is added to the target. A panel of `NARROW` wants a last step of 1 of the left factor.
     """
 
     target: str

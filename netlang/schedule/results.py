@@ -21,11 +21,7 @@ class Result:
 
 
 def result(group: Group, tiled: Tiling, tensors: Mapping[str, Tensor], stored: Collection[str]) -> Result | None:
-    """Where a group's sums go as they are: in full vectors, row by row; None where they do not.
-
-    Nor do they where all rows of a tile would compete for the same places in a cache, or where products of
-    few rows, which fill whole panels, would write what is not theirs.
-    """
+    """Where a group's sums go as they are: in full vectors, row by row; None where they do not."""
     lanes, name = tiled.lanes.extent, group.members[0].name
     if len(group.members) > 1 or name not in stored or group.accumulates or tensors[name].passing >= 0:
         return None
@@ -38,12 +34,15 @@ def result(group: Group, tiled: Tiling, tensors: Mapping[str, Tensor], stored: C
     first = place.substitute(nowhere)
     last_row = dict.fromkeys(tiled.rows.names[-1:], ONE)
     pitch = place.substitute(nowhere | last_row) - first if last_row else lanes
-    if not pitch.is_constant or pitch.constant < lanes.constant or pitch.constant % NEAR == 0:
-        return None
-    if lanes.constant % tiled.panel and (tiled.by_lanes or pitch.constant >= tiled.pitch.constant):
-        return None
     if place != first + place_in(tiled.rows.ranges) * pitch + place_in(tiled.lanes.ranges):
         return None
+    if not pitch.is_constant or pitch.constant < lanes.constant:
+        return None
+    if pitch.constant % NEAR == 0:  # all rows of a tile would compete for the same places in a cache
+        return None
+    ends_within = lanes.constant % tiled.panel != 0
+    if ends_within and (tiled.by_lanes or pitch.constant >= tiled.pitch.constant):
+        return None  # of few rows, `Multiply` would fill the last panel with what is not theirs
     rows = product(tensors[name].shape) // pitch.constant
     matrix = replace(tensors[name], shape=(rows, pitch))
     return Result(matrix, first // pitch.constant, first % pitch.constant)

@@ -27,7 +27,8 @@ from netlang.targets.cpu.optimize import Loaded, Machine
 from netlang.targets.cpu.parts import parts
 
 ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-USUAL = ("pack_3", "multiply_32_3", "turn_0", "dot_3", "multiply_16_3")  # functions on blocks that most programs call
+USUAL = ("pack_3", "multiply_32_3", "turn_0", "dot_3", "multiply_16_3")
+"""Functions on blocks that most programs call, each with how many summed loops it has."""
 COMPILER = (
     *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
     *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "parts.py", "../../schedule/program.py"),

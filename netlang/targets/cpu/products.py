@@ -21,7 +21,7 @@ BASES = (1, 3, 5, 7)  # multiples of the distance of rows that a tile has in reg
 BYTE = ir.IntType(8).as_pointer()
 LINE = 64  # bytes of a line of a cache
 LEAST_AHEAD = 4  # rows of a tile that asks for lines of others ahead
-PANELS_AHEAD = 2  # how far ahead the lanes are that it asks for
+PANELS_AHEAD = 2  # how far ahead the lanes are that it asks for, where they lie side by side
 
 
 def multiply(w: Writer, symbol: str, panel: int) -> None:
@@ -35,8 +35,8 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     vector has the lanes of several turns; the innermost step of the left factor is 1 then.
 
     With the first lanes, which read the left factor first, a tile asks for the lines of the next one: they come from
-    memory while the products of this one are done. And it asks for the lanes of a panel ahead: where the right factor
-    lies where it was, each turn's are on another page.
+    memory while the products of this one are done. And it asks for the lanes of a panel behind the next one: where the
+    right factor lies where it was, each turn's are on another page.
     """
     kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
@@ -166,8 +166,8 @@ def _tile(w: Writer, height: int, vectors: int, panel: int, together: int = 1) -
                 w.prefetch(b, b.gep(left, [b.add(ahead, b.mul(b.and_(turn.index, within), aside))]))
             right = b.load(place)
             b.store(b.gep(right, [by]), place)
-            for v in range(vectors) if height >= LEAST_AHEAD else ():
-                w.prefetch(b, b.gep(right, [I64(PANELS_AHEAD * panel + v * w.width)]))
+            for lane in range(0, vectors * w.width, LINE // w.bytes) if height >= LEAST_AHEAD else ():
+                w.prefetch(b, b.gep(right, [I64(PANELS_AHEAD * panel + lane)]))
             beside = [right, *(b.gep(right, [each]) for each in behind)]
             lanes = [w.load(b, each, v) for each in beside for v in range(vectors)]
             for at, row in zip(_rows(w, b, left, apart, height), sums, strict=True):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
 from netlang.garbage import no_collection
@@ -33,153 +34,113 @@ LARGEST = 1 << 30  # bytes that are sent
 def ahead(units: Sequence[Compilable], keep: Callable[[str, bytes], object]) -> Iterator[None]:
     """While the body works out what it wants compiled, another process compiles units that it may want.
 
-    They are kept one by one. When the body wants units (see `compiled`), the process goes on with these.
+    Each is kept when it is there. When the body wants units (see `compiled`), the process goes on with these.
     """
-    if _processors() < 2:
-        yield
-        return
-    ours = _Ahead(units, keep)
-    token = _AHEAD.set(ours)
+    helpers: list[_Helper] = []
+    token = _AHEAD.set(helpers)
     try:
+        if _processors() > 1:
+            helpers.append(_Helper(_Work(units, keep)))
         yield
     finally:
         _AHEAD.reset(token)
-        ours.end()
+        for helper in helpers:
+            helper.end()
 
 
 def compiled(units: Sequence[Compilable]) -> list[bytes]:
     """The object code of each unit. Raises `InternalError`."""
-    work = _Work(units)
-    helpers = [] if (before := _AHEAD.get()) is None else before.taken_over(work)
-    most = min(_processors(), MOST, len(units)) if len(units) >= ENOUGH else 1
-    helpers += [_Helper(work) for _ in range(most - 1 - len(helpers))]
+    helpers: list[_Helper] = []
+    wanted, begun = {unit.key for unit in units}, list[dict[str, bytes | None]]()
+
+    def are_pending() -> bool:
+        return any(code is None and name in wanted for codes in begun for name, code in codes.items())
+
     try:
+        if before := _AHEAD.get():
+            helpers.append(before.pop())
+            begun.append(helpers[0].work.stopped())
+        work = _Work([unit for unit in units if not any(unit.key in codes for codes in begun)])
+        begun.append(work.codes)
+        most = min(_processors(), MOST, len(work.waiting)) - 1 if len(work.waiting) >= ENOUGH else 0
         for helper in helpers:
-            helper.start()
-        work.do()
+            helper.do(work)
+        while len(helpers) < most:
+            helpers.append(_Helper(work))
         for helper in helpers:
-            if helper in work.busy:
+            helper.do(None)
+        while (unit := work.next()) is not None:
+            work.codes[unit.key] = unit.compiled()
+        for helper in helpers:
+            if are_pending():
                 helper.join(PATIENCE)
             helper.end()
-        work.do()  # what a helper has left
     finally:
         for helper in helpers:
             helper.end()
-    return [code for code in work.found if code is not None]
+    found = {name: code for codes in begun for name, code in codes.items() if code is not None}
+    return [found.get(unit.key) or unit.compiled() for unit in units]
 
 
 class _Work:
-    """Units that wait, the code of those that are compiled, and the helpers that are busy with one."""
+    """Units that wait, and the code of each that is begun by its key: None as long as it is not there."""
 
-    def __init__(self, units: Sequence[Compilable]) -> None:
-        self.units = units
-        self.waiting = deque(range(len(units)))
-        self.found: list[bytes | None] = [None] * len(units)
-        self.busy: set[_Helper] = set()
+    def __init__(self, units: Sequence[Compilable], keep: Callable[[str, bytes], object] | None = None) -> None:
+        self.waiting, self.keep = deque(units), keep
+        self.codes: dict[str, bytes | None] = {}
+        self.lock = threading.Lock()
 
-    def next(self) -> int | None:
-        try:
-            return self.waiting.popleft()
-        except IndexError:
-            return None
+    def next(self) -> Compilable | None:
+        with self.lock:
+            if not self.waiting:
+                return None
+            unit = self.waiting.popleft()
+            self.codes[unit.key] = None
+            return unit
 
-    def do(self) -> None:
-        """All that waits, in this process."""
-        while (k := self.next()) is not None:
-            self.found[k] = self.units[k].compiled()
-
-    def done(self, k: int, code: bytes | None) -> None:
-        """Code for a unit, or none, so that it waits again."""
-        self.found[k] = code
-        if code is None:
-            self.waiting.append(k)
+    def stopped(self) -> dict[str, bytes | None]:
+        """What is begun; nothing more will be."""
+        with self.lock:
+            self.waiting.clear()
+            return self.codes
 
 
 class _Helper:
-    """A process that compiles, and a thread that talks to it."""
+    """A process that compiles, and the thread that talks to it, for one work after another until that is None."""
 
-    def __init__(self, work: _Work, before: Callable[[], None] = lambda: None, process: _Process | None = None) -> None:
-        self.work, self.before, self.process = work, before, process or _Process()
+    def __init__(self, work: _Work) -> None:
+        self.work, self.process = work, _Process()
+        self.works: SimpleQueue[_Work | None] = SimpleQueue()
+        self.works.put(work)
         self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
         with suppress(RuntimeError):  # there may be no more threads
             self.thread.start()
+
+    def do(self, work: _Work | None) -> None:
+        self.works.put(work)
 
     def join(self, seconds: float | None = None) -> None:
         if self.thread.is_alive():  # one that was never begun is not
             self.thread.join(seconds)
 
     def end(self) -> None:
+        self.do(None)
         self.process.end()
         self.join()
         self.process.close()
 
     def _run(self) -> None:
-        self.before()
-        work = self.work
-        with suppress(OSError, ValueError, EOFError):
-            while self.process.greets() and (k := work.next()) is not None:
-                code = None
-                work.busy.add(self)
-                try:
-                    code = self.process.compiled(work.units[k])
-                finally:
-                    work.done(k, code)
-                    work.busy.discard(self)
+        for work in iter(self.works.get, None):
+            try:
+                while self.process.is_ours() and (unit := work.next()) is not None:
+                    code = work.codes[unit.key] = self.process.compiled(unit)
+                    if work.keep is not None:
+                        work.keep(unit.key, code)
+            except (OSError, ValueError, EOFError):
+                self.process.is_known = False
 
 
-class _Ahead:
-    """A helper with units that may be wanted."""
-
-    def __init__(self, units: Sequence[Compilable], keep: Callable[[str, bytes], object]) -> None:
-        self.work = _Likely(units, keep)
-        self.helper: _Helper | None = _Helper(self.work)
-        self.helper.start()
-
-    def taken_over(self, work: _Work) -> list[_Helper]:
-        """The helper for work that is wanted, which has what this one has done; no other work can take it over."""
-        if (first := self.helper) is None:
-            return []
-        self.helper, ours = None, self.work
-        left = set(iter(ours.next, None))
-        begun = {unit.key: k for k, unit in enumerate(ours.units) if k not in left}
-        places = {k: begun[unit.key] for k, unit in enumerate(work.units) if unit.key in begun}
-        work.waiting = deque(k for k in work.waiting if k not in places)
-
-        def before() -> None:
-            first.join()
-            for k, place in places.items():
-                if work.found[k] is None:
-                    work.done(k, ours.found[place])
-            work.busy.discard(second)
-
-        second = _Helper(work, before, first.process)
-        for k, place in places.items():
-            work.found[k] = ours.found[place]
-        if any(work.found[k] is None for k in places):  # one that is being compiled
-            work.busy.add(second)
-        return [second]
-
-    def end(self) -> None:
-        if self.helper is not None:
-            self.helper.end()
-
-
-class _Likely(_Work):
-    """Units that are kept when they are compiled."""
-
-    def __init__(self, units: Sequence[Compilable], keep: Callable[[str, bytes], object]) -> None:
-        super().__init__(units)
-        self.keep = keep
-
-    def done(self, k: int, code: bytes | None) -> None:
-        self.found[k] = code
-        if code is not None:
-            self.keep(self.units[k].key, code)
-
-
-_AHEAD: ContextVar[_Ahead | None] = ContextVar("ahead", default=None)
+_AHEAD: ContextVar[list[_Helper] | None] = ContextVar("ahead", default=None)
 
 
 class _Process:
@@ -199,8 +160,8 @@ class _Process:
                     env={**os.environ, "PYTHONPATH": path},
                 )
 
-    def greets(self) -> bool:
-        """Whether it is one that compiles as this process would; it says so once."""
+    def is_ours(self) -> bool:
+        """Whether it compiles as this process would; it says so once."""
         if self.is_known is None:
             self.is_known = self.popen is not None and _received(self.popen.stdout) == compiler().encode()
         return self.is_known
