@@ -1,8 +1,8 @@
 """Time matrix products and convolutions, forward and both gradients, as fractions of what the processor can do.
 
-What counts is the kernel of the product, without those that prepare its factors; what a processor can do is timed in
-turns with it. Convolutions are timed alone, where copies of the weights are there already, and in a step of training,
-which changes the weights. There they may have fewer products: what counts is those of the plain sum.
+What a processor can do is timed in turns with each. Convolutions are timed alone, the one kernel, where copies of the
+weights are there already; and in a step of training, which changes the weights, with what copies or transforms these.
+There they may have fewer products: what counts is those of the plain sum.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -162,6 +163,29 @@ def test_processes_ahead_that_do_not_work(
     with native.ahead(np.dtype("float32"), cache):
         time.sleep(0.2)
         assert compile_module(product[0], ["prepare", "run"], cache=cache).objects == product[1]
+
+
+@pytest.mark.parametrize("begun", [0, 1])
+def test_threads_that_cannot_begin(
+    product: tuple[str, dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: int
+) -> None:
+    """Of helpers, the first one ahead may have begun, and is stopped while it compiles."""
+    monkeypatch.setattr(workers, "_processors", lambda: 4)
+    start, left = threading.Thread.start, [begun]
+
+    def limited(self: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    monkeypatch.setattr(workers, "PATIENCE", 0.01)
+    cache = ObjectCache(tmp_path)
+    with native.ahead(np.dtype("float32"), cache):
+        module = compile_module(product[0], ["prepare", "run"], cache=cache)
+    assert left == [0]
+    assert module.objects == product[1]
 
 
 def test_a_defect_is_reported_as_by_one_process(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""Units compiled by several processes at the same time, where there are several units and processors.
+"""Units compiled by several processes at the same time, where there are several units and processors; or before it is
+known which are wanted.
 
 A worker is a Python process of its own that runs `serve` and nothing of the program that asks for it. Whatever keeps
 one from working only means that this process compiles more itself.
@@ -148,7 +149,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.popen: subprocess.Popen[bytes] | None = None
-        self.is_known: bool | None = None
+        self.is_known: bool | None = None  # to be ours; None until it has said who it is
         if _is_interpreter(sys.executable):
             path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
             with suppress(OSError):
