@@ -404,7 +404,7 @@ def alone(program: Program, kernel: Kernel) -> Program:
     """A program of one kernel of another, all of whose memory is temporary."""
     touched = {program.tensors[tensor].buffer for tensor, _, _ in accesses(kernel.body)}
     buffers = {
-        name: buffer if buffer.kind == "scratch" else replace(buffer, kind="temporary", first=0, last=0, slot=name)
+        name: replace(buffer, kind="scratch" if buffer.kind == "scratch" else "temporary", first=0, last=0, slot=name)
         for name, buffer in program.buffers.items()
         if name in touched
     }
