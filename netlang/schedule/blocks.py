@@ -33,7 +33,21 @@ from netlang.schedule.program import (
     Turn,
 )
 from netlang.schedule.results import result
-from netlang.schedule.tiles import ROWS, Axis, Tiling, in_panels, last_tiled, merged, moved_into, round_up, tilings
+from netlang.schedule.tiles import tilings
+from netlang.schedule.tiling import (
+    PAGE,
+    ROWS,
+    Axis,
+    Tiling,
+    guess,
+    in_panels,
+    last_tiled,
+    merged,
+    moved_into,
+    round_up,
+)
+
+FAR = 2**18  # elements of a matrix that do not stay in a cache of one core
 
 Body = tuple[Statement, ...]
 
@@ -95,7 +109,9 @@ class _Tiled:
         name = group.members[0].name
         if tiled.panel:
             turns = product([tiled.chunk, *(step.counts[0] for step in tiled.steps[1:])])
-        if tiled.panel and not tiled.is_direct:
+        if tiled.is_of_patches:
+            self.panels = nests.matrix(f"{name}.patches", turns, tiled.turn)
+        elif tiled.panel and not tiled.is_direct:
             self.panels = self._panels(f"{name}.panels", tiled.pitch, turns)
         if tiled.is_narrow:
             self.narrow = self._panels(f"{name}.narrow", integer(NARROW), turns)
@@ -262,6 +278,8 @@ class _Tiled:
         tiled, lane = self.tiled, self.tiled.lanes.step
         if tiled.is_direct:
             return ()
+        if tiled.is_of_patches:
+            return self._patches(distance, steps)
 
         def pack(target: str, panel: int, first: Int, lanes: Int) -> Pack:
             moves = moved_into(panel, [(step.counts, step.right) for step in steps])
@@ -277,6 +295,21 @@ class _Tiled:
         around = [*tiled.packed, *self.chunks]
         self.nests.prepared += [(each.source.tensor, self._loops(around, (each,))) for each in packs]
         return ()
+
+    def _patches(self, distance: Int, steps: tuple[Step, ...]) -> Body:
+        """The copy of the right factor with the lanes of each turn side by side."""
+        lanes, nests = self.tiled.lanes, self.nests
+        turns = [(nests.index("turn", step.counts[0]), step.counts[0]) for step in steps]
+        places = [(nests.index(name, extent), extent) for name, extent in lanes.ranges]
+        moves = [*(step.right for step in steps), *lanes.moves]
+        distance = sum((index(name) * move for (name, _), move in zip([*turns, *places], moves, strict=True)), distance)
+        body: Body = (Store(self.panels, (place_in(turns), place_in(places)), moved(self.tiled.right, distance)),)
+        over_turns = [Loop(name, (ZERO,), step.counts, ()) for (name, _), step in zip(turns, steps, strict=True)]
+        over_lanes = [Loop(name, (ZERO,), (extent,), ()) for name, extent in places]
+        # of an example, channel by channel, which a cache holds while its patches are copied
+        for loop in reversed([*over_turns[:1], *over_lanes[:1], *over_turns[1:], *over_lanes[1:]]):
+            body = (replace(loop, body=body),)
+        return body
 
     def _at(self, panels: str) -> Read:
         """The element of the copied factor at which the panels of this turn of the loops around begin."""
@@ -322,7 +355,9 @@ class _Tiled:
         to = ZERO
         if (of := self.result) is not None:
             above, to = of.row + first, of.lane + self.first_lane
-        whole = Multiply(self.sums, above, rows, left, row, *of_right, to, lane=self.first_lane, turn=tiled.turn)
+        height, pitch = map(guess, self.nests.tensors[self.sums].shape)
+        is_far = pitch >= PAGE and height * pitch > FAR
+        whole = Multiply(self.sums, above, rows, left, row, *of_right, to, self.first_lane, tiled.turn, is_far)
         if not tiled.is_narrow:
             return *copied, whole
         narrow = replace(whole, right=self._at(self.narrow), panel=NARROW, lanes=tiled.rest, to=to + lanes)

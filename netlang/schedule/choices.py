@@ -12,7 +12,7 @@ from netlang.graph.expression import Read
 from netlang.graph.integer import Int, index
 from netlang.schedule.order import Group
 from netlang.schedule.program import NARROW, Problem, Tensor
-from netlang.schedule.tiles import Axis, Tiling
+from netlang.schedule.tiling import Axis, Tiling
 
 Names = Mapping[str, Int]
 

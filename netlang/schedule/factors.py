@@ -21,7 +21,8 @@ from netlang.graph.recurrence import Component, Loop
 from netlang.graph.traversal import free_indices, fresh, operands, reads, substitute
 from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
-from netlang.schedule.tiles import guess, is_size, tilings
+from netlang.schedule.tiles import tilings
+from netlang.schedule.tiling import guess, is_size
 
 LEAST = 4096  # of fewer products a sum is left as it is
 CROWDED = 512  # reals: places of a window that are a multiple of this apart want the same lines of a cache

@@ -19,7 +19,7 @@ from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import fresh, reads, rewrite, tensor_reads
 from netlang.schedule.buffers import copied
 from netlang.schedule.order import LANES
-from netlang.schedule.tiles import guess
+from netlang.schedule.tiling import guess
 
 Dimension = tuple[str, int]
 Order = tuple[int, ...]

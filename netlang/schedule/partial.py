@@ -17,7 +17,8 @@ from netlang.graph.nodes import Equation, Node, Random
 from netlang.graph.traversal import fresh, integers, operands, walk
 from netlang.schedule.order import Group, split_guard
 from netlang.schedule.program import Tensor
-from netlang.schedule.tiles import guess, is_size, tilings
+from netlang.schedule.tiles import tilings
+from netlang.schedule.tiling import guess, is_size
 
 FEW = 4096  # elements of the result at most
 LEAST = 16  # terms of the first step for each of its elements

@@ -237,7 +237,8 @@ class Multiply:
     element of panels of `panel` of the `lanes` each that `Pack` has made with the same steps; the first panel is that
     of lane `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a tensor that is read where
     it is: lanes, which fill vectors, lie side by side, and each turn is `turn` behind the one before. Where `start` is
-    not 0, the sum is added to the target. A panel of `NARROW` wants a last step of 1 of the left factor.
+    not 0, the sum is added to the target. Rows of a target that `is_far` come from afar, each from a page of its own.
+    A panel of `NARROW` wants a last step of 1 of the left factor.
     """
 
     target: str
@@ -253,6 +254,7 @@ class Multiply:
     to: Int = ZERO
     lane: Int = ZERO
     turn: Int = ZERO
+    is_far: bool = False
 
 
 @dataclass(frozen=True)

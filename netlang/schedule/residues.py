@@ -21,7 +21,7 @@ from netlang.graph.nodes import Equation, Node
 from netlang.graph.recurrence import Loop
 from netlang.graph.traversal import fresh, integers, substitute, walk, within_ranges
 from netlang.schedule.order import split_guard
-from netlang.schedule.tiles import guess
+from netlang.schedule.tiling import guess
 
 LEAST = 4096  # of fewer products a sum is left as it is
 MOST = 16  # of more parts it is, too

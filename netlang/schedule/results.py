@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from netlang.graph.integer import ONE, ZERO, Int, place_in, product
 from netlang.schedule.order import Group
 from netlang.schedule.program import LANES, Tensor
-from netlang.schedule.tiles import NEAR, Tiling
+from netlang.schedule.tiling import NEAR, Tiling
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def result(group: Group, tiled: Tiling, tensors: Mapping[str, Tensor], stored: C
         return None
     if not pitch.is_constant or pitch.constant < lanes.constant:
         return None
-    if pitch.constant % NEAR == 0:  # all rows of a tile would compete for the same places in a cache
+    if pitch.constant % NEAR == 0 and not tiled.is_of_patches:  # all rows of a tile would compete for places in a cache
         return None
     ends_within = lanes.constant % tiled.panel != 0
     if ends_within and (tiled.by_lanes or pitch.constant >= tiled.pitch.constant):

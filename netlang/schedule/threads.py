@@ -37,7 +37,7 @@ from netlang.schedule.program import (
     places,
     statements,
 )
-from netlang.schedule.tiles import guess
+from netlang.schedule.tiling import guess
 
 Body = tuple[Statement, ...]
 

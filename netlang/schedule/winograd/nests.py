@@ -21,7 +21,7 @@ from netlang.schedule.collapse import substituted
 from netlang.schedule.nest import scalars_and_stores
 from netlang.schedule.order import Group
 from netlang.schedule.program import LANES, SUMS, Assign, Loop, Multiply, Share, Statement, Step, Transform
-from netlang.schedule.tiles import round_up
+from netlang.schedule.tiling import round_up
 from netlang.schedule.winograd.interpolation import Matrix
 from netlang.schedule.winograd.plans import STRIP, Correlated, Panels, Places, Plan, Tiled, Window, places
 

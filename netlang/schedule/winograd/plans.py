@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from netlang.graph.expression import Read
 from netlang.graph.integer import Int, integer
 from netlang.schedule.program import LANES
-from netlang.schedule.tiles import guess
+from netlang.schedule.tiling import guess
 from netlang.schedule.winograd.interpolation import Matrix, Minimal
 
 BANDWIDTH = 5  # bytes that come from memory in a cycle

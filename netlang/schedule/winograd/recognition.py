@@ -12,7 +12,7 @@ from netlang.graph.nodes import Equation, Input, View
 from netlang.graph.traversal import free_indices
 from netlang.schedule.order import split_guard
 from netlang.schedule.program import LANES, NARROW, PANELS
-from netlang.schedule.tiles import DEEP
+from netlang.schedule.tiling import DEEP
 from netlang.schedule.winograd.interpolation import minimal
 from netlang.schedule.winograd.plans import GAIN, Correlated, Factor, Panels, Places, Tiled, Window
 

@@ -191,7 +191,7 @@ class _Function:
         else:
             name = f"multiply_{s.panel}"
             values = [write.pointer(s.target, (s.first, s.to)), write.integer(self._pitch(s.target))]
-            values.append(write.integer(s.start))
+            values += [str(int(s.is_far)), write.integer(s.start)]
             values.append(self._end("min", s.rows))
             values += [write.pointer(s.left.tensor, s.left.indices), write.integer(s.row)]
             right = write.pointer(s.right.tensor, s.right.indices)

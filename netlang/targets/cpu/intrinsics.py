@@ -191,7 +191,7 @@ BLOCKS = {
     "pack": (5, 3),
     "turn": (6, 2),
     "dot": (8, 3),
-    **{f"multiply_{n}": (9, 2) for n in (NARROW, *PANELS)},
+    **{f"multiply_{n}": (10, 2) for n in (NARROW, *PANELS)},
     **{transform_name((size,)): (6, 1) for size in sizes()},
     **{transform_name((one, other)): (7, 1) for one in sizes() for other in sizes()},
 }

@@ -27,6 +27,8 @@ PANELS_AHEAD = 2  # how far ahead the lanes are that it asks for, where they lie
 def multiply(w: Writer, symbol: str, panel: int) -> None:
     """`target[r * pitch + l] = sum left * right` for rows r < rows and lanes l up to the end of the last vector.
 
+    Where the target is `far`, a tile asks for the lines that it will store in before it computes.
+
     The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
     the right one lies in the panels that `pack` makes. Where `by` is not 0, it lies where it was: lanes that fill
     vectors side by side, each turn `by` further. The sum is added to the target where `start` is not 0. The rows are
@@ -38,9 +40,10 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     memory while the products of this one are done. And it asks for the lanes of a panel behind the next one: where the
     right factor lies where it was, each turn's are on another page.
     """
-    kinds = [w.pointer, I64, I64, I64, w.pointer, I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
+    kinds = [w.pointer, I64, I64, I64, I64, w.pointer, I64, w.pointer, I64, I64, *[I64] * (2 * w.levels)]
     function, b = w.function(symbol, kinds, shown=True)
-    target, pitch, start, rows, left, left_row, right, lanes, by, *steps = function.args
+    target, pitch, far, start, rows, left, left_row, right, lanes, by, *steps = function.args
+    is_far = b.icmp_signed("!=", far, I64(0))
     vectors = max(1, panel // LANES)
     highest = w.accumulators // (vectors if panel >= w.width else 2)  # a narrow tile is the longer code, row by row
     width = min(panel, vectors * w.width)
@@ -84,7 +87,11 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
             with for_range(b, tiles) as tile:
                 height = b.add(low, b.zext(b.icmp_signed("<", tile.index, higher), I64))
                 here = b.load(row)
-                arguments = [b.gep(panel_target, [b.mul(here, pitch)]), pitch, start]
+                there = b.gep(panel_target, [b.mul(here, pitch)])
+                with b.if_then(is_far), for_range(b, height) as r:
+                    for lane in range(0, vectors * w.width, LINE // w.bytes):
+                        w.prefetch(b, b.gep(there, [b.add(b.mul(r.index, pitch), I64(lane))]), to_write=True)
+                arguments = [there, pitch, start]
                 is_last = b.icmp_signed("==", b.add(here, height), rows)
                 is_read = b.icmp_signed(">", skipped, I64(0))  # by the panels before
                 ahead = b.select(b.or_(is_last, is_read), I64(0), b.mul(height, left_row))

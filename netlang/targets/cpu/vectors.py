@@ -143,10 +143,12 @@ class Writer:
         lanes = ir.Constant(kind, list(range(self.width)))
         return b.icmp_signed("<", lanes, self.spread(b, b.trunc(self.least(b, count, I64(self.width)), I32), kind))
 
-    def prefetch(self, b: Any, pointer: Any) -> None:
-        """Ask for a line of memory that is wanted soon, into the second cache."""
+    def prefetch(self, b: Any, pointer: Any, *, to_write: bool = False) -> None:
+        """Ask for a line of memory that is wanted soon: into the second cache; into the first one to write it."""
         place = b.bitcast(pointer, ir.IntType(8).as_pointer())
-        b.call(self.intrinsic("llvm.prefetch.p0", VOID, place.type, I32, I32, I32), [place, I32(0), I32(2), I32(1)])
+        prefetch = self.intrinsic("llvm.prefetch.p0", VOID, place.type, I32, I32, I32)
+        write, near = (1, 3) if to_write else (0, 2)
+        b.call(prefetch, [place, I32(write), I32(near), I32(1)])
 
     def fma(self, b: Any, one: Any, other: Any, added: Any) -> Any:
         call = self.intrinsic(f"llvm.fmuladd.v{self.width}{self.suffix}", self.vector, *[self.vector] * 3)
