@@ -235,8 +235,8 @@ class Multiply:
     of `rows` is how many there are. Of few rows, whole panels are written where the matrix has room for them. `left` is
     the element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` is the first
     element of panels of `panel` of the `lanes` each that `Pack` has made with the same steps; the first panel is that
-    of lane `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a tensor that is read where
-    it is: lanes, which fill vectors, lie side by side, and each turn is `turn` behind the one before. Where `start` is
+    of lane `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a matrix: lanes lie side by
+    side, with room for full vectors, and each turn is `turn` behind the one before. Where `start` is
     not 0, the sum is added to the target. Rows of a target that `is_far` come from afar, each from a page of its own.
     A panel of `NARROW` wants a last step of 1 of the left factor.
     """

@@ -18,6 +18,7 @@ from netlang.schedule.collapse import substituted
 from netlang.schedule.program import (
     Alone,
     Assign,
+    Block,
     Buffer,
     Combine,
     Dot,
@@ -42,6 +43,7 @@ from netlang.schedule.tiling import guess
 Body = tuple[Statement, ...]
 
 LONG = 64  # cycles, from which a turn of a loop is work of its own
+SHORT, MUCH = 16, 2048  # turns of a loop that may be written out, and cycles of what is not written out
 GRAIN = 64  # of shorter ones, and of lanes of a product of few rows, as many go together, so that no vector is split
 LEAST = 2048  # of less work, in cycles, a statement is left to one thread
 MANY = 16  # turns of a loop are enough
@@ -199,7 +201,8 @@ class _Threads:
             )
             outside = Loop(inner.index, (index(first) // few.constant,), (last_turn,), (within,))
             return (Share(first, last, extent * few, 1, (outside,)),)
-        grain = GRAIN if guess(self.cycles(inner.body)) < LONG else 1
+        is_long = guess(self.cycles(inner.body)) >= LONG and not self._may_be_vectors(inner.body)
+        grain = 1 if is_long else GRAIN
 
         def change(s: Statement) -> Statement:
             if isinstance(s, Loop):
@@ -219,11 +222,24 @@ class _Threads:
         (inner,) = loop.body
         if not isinstance(inner, Loop) or not (extent := self.extents[inner.index]).is_constant:
             return None
-        if inner.stops[0].indices() or guess(self.cycles(inner.body)) < LONG:
+        if inner.stops[0].indices() or guess(self.cycles(inner.body)) < LONG or self._may_be_vectors(inner.body):
             return None
         if not self._is_free(inner, inner) or extent.constant < 2:
             return None
         return inner
+
+    def _may_be_vectors(self, body: Body) -> bool:
+        """Whether an optimizer may write out all loops of a turn's sums, and compute several turns in a vector.
+
+        It may add in another order there than in what is left of a run. So that this does not depend on the number of
+        threads, no vector must be split.
+        """
+        inside = list(statements(body))
+        if any(isinstance(s, Block) for s in inside) or not any(isinstance(s, Combine) for s in inside):
+            return False
+        ends = [loop.stops for loop in inside if isinstance(loop, Loop)]
+        are_short = all(any(stop.is_constant and stop.constant <= SHORT for stop in stops) for stops in ends)
+        return are_short and guess(self.cycles(body)) < MUCH
 
     # --- what is free of each other ---
 
@@ -231,6 +247,9 @@ class _Threads:
         """Whether turns of the inner loop keep to elements of their own in all that the whole loop stores."""
         name, extent = inner.index, self.extents[inner.index]
         if inner.stops[0] != extent or not self._scalars_are_inside(loop, name):
+            return False
+        its = [s for s in statements((loop,)) if isinstance(s, Loop) and s.index == name]
+        if any(s.starts != (ZERO,) and self._may_be_vectors(s.body) for s in its):
             return False
         found = list(self._accesses((loop,), ()))
         stored = {a.buffer for a in found if a.stored}

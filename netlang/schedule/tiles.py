@@ -72,7 +72,7 @@ def tilings(
     of_patches = min((t for t in candidates if t.is_of_patches), key=lambda t: t.cost, default=None)
     good = [t for t in candidates if t.cost < 1 / PLAIN and not t.is_of_patches]
     good.sort(key=lambda t: (t.cost, abs(guess(t.rows.step))))
-    best = next((t for t in good if t.enough == TRUE or t.panel), None)
+    best = first = next((t for t in good if t.enough == TRUE or t.panel), None)
     if best is not None and best.panel:
         best = choice(group, factors, [t for t in good if t.panel and t.enough == best.enough])
     few = next((t for t in good if t.enough != TRUE and not t.panel), None)
@@ -80,8 +80,9 @@ def tilings(
         found = [] if best is None else [best]
     else:
         found = [few] if best is None else [few, replace(best, enough=_enough(best, group, few.rows.extent))]
-    if of_patches is not None and best is not None and found == [best] and best.panel:
-        found = [replace(of_patches, enough=few_turns(of_patches, best, group)), best]
+    if of_patches is not None and best is not None and found == [best] and best.panel and best == first:
+        enough = few_turns(of_patches, best, group)
+        found = [of_patches] if enough == TRUE else [replace(of_patches, enough=enough), best]
     found = [t for t in found if t.enough != FALSE]
     return tuple(replace(t, enough=every([t.enough, *idle])) for t in found)
 

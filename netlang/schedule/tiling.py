@@ -104,9 +104,9 @@ class Tiling:
         """Whether lanes, which fill vectors, lie side by side in the right factor, and turns at one distance, at which
         they do not compete for places in a cache."""
         lanes = self.lanes.extent
-        if self.lanes.step != ONE or not lanes.is_constant or lanes.constant % LANES or len(self._turns) != 1:
+        if self.is_of_patches or self.lanes.step != ONE or len(self._turns) != 1:
             return False
-        if self.is_of_patches:
+        if not lanes.is_constant or lanes.constant % LANES:
             return False
         turn = self._turns[0].right
         return turn.is_constant and turn.constant % NEAR != 0

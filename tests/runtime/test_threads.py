@@ -16,6 +16,7 @@ from netlang.diagnostics import NetlangError
 from netlang.runtime.net import Net
 from netlang.runtime.synthetic import random_inputs
 from netlang.schedule.program import Alone, Share, statements
+from netlang.schedule.schedule import schedule
 from netlang.targets.cpu import program as cpu
 
 CONVOLUTIONS = """
@@ -192,3 +193,18 @@ def test_small_runs_take_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     (compiled,) = net._compiled.values()
     assert compiled.program.parts({"batch": 1}) == 1
     assert compiled.program.parts({"batch": 1000}) == 4
+
+
+def test_sums_that_may_become_vectors_have_the_same_bits() -> None:
+    """An optimizer writes their loops out, and adds in another order in a vector than in what is left of a run."""
+    net = netlang.loads(
+        "net Groups:\n    input x[2, 10, 4]\n    y = x -> conv(260, 2, pad=1, dilation=2, groups=2, bias=false)\n"
+        "    output y\n    loss sum(k, i, j) y[k, i, j]^2\n"
+    )
+    graph = net.model.gradient_graph(["conv_1.W"])
+    root = graph.gradients["conv_1.W"]
+    program, random = schedule(graph, [root]), np.random.default_rng(0)
+    arrays = {"x": random.standard_normal((5, 2, 10, 4)), "conv_1.W": random.standard_normal((260, 1, 2, 2))}
+    given = {name: value.astype(np.float32) for name, value in arrays.items()}
+    found = [cpu.build(program, threads=threads).run(given, {"batch": 5})[root].copy() for threads in (1, 2, 3, 4)]
+    assert len({each.tobytes() for each in found}) == 1

@@ -42,11 +42,11 @@ def has_patches(program: Program) -> bool:
         {"channels": 5},  # lanes that do not fill vectors
         {"stride": 2},
         {"size": 5, "channels": 3},
-        {"channels": 100},  # for few examples only
+        {"channels": 100},  # for few examples only: two, then the other way
     ],
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (np.float64, 1e-12)])
-def test_few_examples_and_many(arguments: dict[str, int], dtype: npt.DTypeLike, tolerance: float) -> None:
+def test_results_and_their_bits(arguments: dict[str, int], dtype: npt.DTypeLike, tolerance: float) -> None:
     graph, root = by_the_filter(**arguments)
     program = schedule(graph, [root])
     assert has_patches(program)
@@ -66,6 +66,30 @@ def test_few_examples_and_many(arguments: dict[str, int], dtype: npt.DTypeLike, 
 def test_where_they_are_not_worth_it_there_are_none(arguments: dict[str, int]) -> None:
     graph, root = by_the_filter(**arguments)
     assert not has_patches(schedule(graph, [root]))
+
+
+def test_a_tuned_choice_is_kept() -> None:
+    graph, root = by_the_filter(channels=100)
+    (problem,) = schedule(graph, [root]).kernels[-1].problems
+    assert has_patches(schedule(graph, [root], choices={problem.key: problem.tilings[0]}))
+    for other in problem.tilings[1:]:
+        program = schedule(graph, [root], choices={problem.key: other})
+        assert program.kernels[-1].problems[0].taken == other
+        assert not has_patches(program)
+
+
+def test_lanes_beside_each_other_but_for_gaps() -> None:
+    """The matrix of patches is read, and not the image, though lanes fill vectors and steps are one."""
+    text = "net Gaps:\n    input x[9, 20]\n    param W[200, 9, 16] ~ normal(0, 1)\n"
+    text += "    y[k] = sum(m, q < 16) W[k, m, q] * x[m, q]\n    output y\n    loss sum(k) y[k]^2\n"
+    graph = netlang.loads(text).model.gradient_graph(["W"])
+    root = graph.gradients["W"]
+    program = schedule(graph, [root])
+    assert has_patches(program)
+    random = np.random.default_rng(0)
+    arrays = {"x": random.standard_normal((9, 9, 20)), "W": random.standard_normal((200, 9, 16))}
+    found = build(program, np.float64).run(arrays, {"batch": 9})[root]
+    np.testing.assert_allclose(found, evaluate(graph, arrays, {"batch": 9})[root], rtol=1e-9, atol=1e-9)
 
 
 def test_rows_at_a_power_of_two_go_to_the_result_too() -> None:

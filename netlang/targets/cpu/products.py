@@ -30,8 +30,8 @@ def multiply(w: Writer, symbol: str, panel: int) -> None:
     Where the target is `far`, a tile asks for the lines that it will store in before it computes.
 
     The left factor is at `left + r * row`, each of the summed loops (a count and a step, outermost first) further;
-    the right one lies in the panels that `pack` makes. Where `by` is not 0, it lies where it was: lanes that fill
-    vectors side by side, each turn `by` further. The sum is added to the target where `start` is not 0. The rows are
+    the right one lies in the panels that `pack` makes. Where `by` is not 0, it is a matrix: lanes side by side, with
+    room for full vectors, each turn `by` further. The sum is added to the target where `start` is not 0. The rows are
     divided into tiles that are as equal as can be. Of few rows, a tile has the sums of several whole panels, where rows
     of the target have room for them: a sum waits four cycles for itself. Of a panel that is narrower than a vector, a
     vector has the lanes of several turns; the innermost step of the left factor is 1 then.
