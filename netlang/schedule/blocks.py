@@ -306,14 +306,14 @@ class _Tiled:
         body: Body = (Store(self.panels, (place_in(turns), place_in(places)), moved(self.tiled.right, distance)),)
         over_turns = [Loop(name, (ZERO,), step.counts, ()) for (name, _), step in zip(turns, steps, strict=True)]
         over_lanes = [Loop(name, (ZERO,), (extent,), ()) for name, extent in places]
-        channels = lanes.ranges[0][1]
+        _, extent = lanes.ranges[0]  # mostly the channels
         if not self.tiled.outer:  # there are no other loops of which threads could do parts
-            first, last = nests.index("first", channels), nests.index("last", channels)
+            first, last = nests.index("first", extent), nests.index("last", extent)
             over_lanes[0] = replace(over_lanes[0], starts=(index(first),), stops=(index(last),))
-        # of an example, channel by channel, which a cache holds while its patches are copied
+        # of an example, channel by channel: a cache holds each while its patches are copied
         for loop in reversed([*over_turns[:1], *over_lanes[:1], *over_turns[1:], *over_lanes[1:]]):
             body = (replace(loop, body=body),)
-        return body if self.tiled.outer else (Share(first, last, channels, 1, body),)
+        return body if self.tiled.outer else (Share(first, last, extent, 1, body),)
 
     def _at(self, panels: str) -> Read:
         """The element of the copied factor at which the panels of this turn of the loops around begin."""

@@ -26,7 +26,7 @@ from netlang.schedule.tiling import (
 CACHED = 2**18  # elements of panels that stay in a cache
 UNSURE = 2.0  # how much better a tiling must be that takes rows or lanes of which there may be few
 RUN = 4  # cycles that a tile takes for a run of its innermost loop besides the turns
-EXAMPLES = 4  # so many at least must go a way of their own
+WORTH = 2**17  # cycles that a way of its own must save at least
 PATCHED = 1.0  # cycles to copy an element of a patch
 
 
@@ -82,15 +82,15 @@ def few_turns(t: Tiling, other: Tiling, group: Group) -> Condition:
     """Whether the steps take so few turns that a tiling costs less than another one, which stores sums more slowly.
 
     What a sum costs, to store it, is a smaller part of its products the more turns it has; the rest is as the typical
-    sizes have it. A way for fewer than some examples is not worth the code.
+    sizes have it. Two ways are worth the code where they make much of a difference for one example.
     """
     turns = product(step.counts[0] for step in t.steps)
     saved = _stored(other, group) - _stored(t, group)
     more = t.cost - other.cost + saved / guess(turns)
     if more <= 0:
         return TRUE
-    most = int(saved / more)
-    return at_least_zero(most - turns) if guess(turns, EXAMPLES) <= most else FALSE
+    gain = (saved - more * guess(turns, 1)) * number(t.rows.extent) * number(t.lanes.extent)
+    return at_least_zero(int(saved / more) - turns) if gain >= WORTH else FALSE
 
 
 def are_many(t: Tiling) -> bool:

@@ -236,9 +236,9 @@ class Multiply:
     the element of row 0 and the first turn of the steps, for all lanes; rows are `row` apart. `right` is the first
     element of panels of `panel` of the `lanes` each that `Pack` has made with the same steps; the first panel is that
     of lane `lane`. Where `turn` is not 0, it is the element of lane 0 and the first turn in a matrix: lanes lie side by
-    side, with room for full vectors, and each turn is `turn` behind the one before. Where `start` is
-    not 0, the sum is added to the target. Rows of a target that `is_far` come from afar, each from a page of its own.
-    A panel of `NARROW` wants a last step of 1 of the left factor.
+    side, with room for full vectors, and each turn is `turn` behind the one before. Where `start` is not 0, the sum is
+    added to the target. Rows of a target that `is_far` come from afar, each from a page of its own. A panel of `NARROW`
+    wants a last step of 1 of the left factor.
     """
 
     target: str
