@@ -23,6 +23,9 @@ from netlang.passes.check import check_module
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 1.0  # the longest that checking may take, of processor time
+TRIES = (
+    3  # a text is slow if it is so each time: a collection of everybody's garbage, or a busy neighbour, are not its own
+)
 TOKEN = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?|\s+|->|<-|//|[<>=!]=|\.\.\.?|.", re.DOTALL)
 
 # what an example does not have, but a user's text may
@@ -119,7 +122,16 @@ CHANGES: tuple[Callable[[list[str], random.Random, list[str]], None], ...] = (
 
 def attempt(text: str) -> tuple[str, str]:
     """Check a text: what it came to (a code, or "fine"), and why that is a failure, if it is."""
-    start = time.process_time()
+    for _ in range(TRIES):
+        start = time.process_time()
+        outcome, reason = _checked(text)
+        seconds = time.process_time() - start
+        if reason or seconds < SECONDS:
+            return outcome, reason
+    return "failure", f"it took {seconds:.1f} seconds"
+
+
+def _checked(text: str) -> tuple[str, str]:
     try:
         found = check_module(module_from_text(text, "mutation.net"))
         outcome = found[0].code if found else "fine"
@@ -134,8 +146,7 @@ def attempt(text: str) -> tuple[str, str]:
             diagnostic.as_json()
     except Exception:
         return "failure", traceback.format_exc()
-    seconds = time.process_time() - start
-    return (outcome, "") if seconds < SECONDS else ("failure", f"it took {seconds:.1f} seconds")
+    return outcome, ""
 
 
 def run(count: int, seed: int = 0) -> tuple[Counter[str], list[Failure]]:
