@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -220,7 +220,7 @@ def _of_indices(c: Condition) -> Condition:
     return every(p for p in conjuncts(c) if not any(isinstance(n, Compare) for n in walk(p)))
 
 
-def _about(names: set[str], c: Condition) -> Condition:
+def _about(names: Set[str], c: Condition) -> Condition:
     """The conjuncts that bear on the indices: those that name one, or an index that such a conjunct names."""
     kept: list[Condition] = []
     rest, names = list(conjuncts(c)), set(names)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import lcm
+from typing import Any
 
 
 class Keyed:
@@ -97,7 +98,7 @@ Monomial = tuple[Atom, ...]
 class Int(Keyed):
     """A polynomial with integer coefficients, immutable; build it with `integer(...)` and the operators."""
 
-    __slots__ = ("key", "terms")
+    __slots__ = ("_fetches", "_indices", "key", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         ordered = [(m, c) for m, c in terms.items() if c]
@@ -105,12 +106,19 @@ class Int(Keyed):
             ordered.sort(key=_place_of_term)
         self.terms: tuple[tuple[Monomial, int], ...] = tuple(ordered)
 
-    def __getattr__(self, name: str) -> str:
-        """The key, which is written when it is first asked for: that of most intermediate results never is."""
-        if name != "key":
+    def __getattr__(self, name: str) -> Any:
+        """The key and what it depends on, found when first asked for: those of most intermediate results never are."""
+        found: Any
+        if name == "key":
+            found = _text(self.terms)
+        elif name == "_indices":
+            found = frozenset(atom.name for atom in self.atoms() if isinstance(atom, Index))
+        elif name == "_fetches":
+            found = tuple(atom for atom in self.atoms() if isinstance(atom, Fetch))
+        else:
             raise AttributeError(name)
-        self.key = _text(self.terms)
-        return self.key
+        setattr(self, name, found)
+        return found
 
     def __str__(self) -> str:
         """As a person writes it: sizes without the bars that set them apart from indices in `key`."""
@@ -140,8 +148,11 @@ class Int(Keyed):
 
     def __mul__(self, other: IntLike) -> Int:
         other = integer(other)
+        if not self.terms or not other.terms:
+            return ZERO
         if other.is_constant:
-            return self if other.constant == 1 else Int({m: c * other.constant for m, c in self.terms})
+            by = other.constant
+            return self if by == 1 else Int({m: c * by for m, c in self.terms})
         if self.is_constant:
             return other * self
         terms: dict[Monomial, int] = {}
@@ -208,13 +219,13 @@ class Int(Keyed):
                     for index in atom.indices:
                         yield from index.atoms()
 
-    def indices(self) -> set[str]:
+    def indices(self) -> frozenset[str]:
         """Names of the indices that it depends on."""
-        return {atom.name for atom in self.atoms() if isinstance(atom, Index)}
+        return self._indices  # type: ignore[no-any-return]
 
-    def fetches(self) -> Iterable[Fetch]:
+    def fetches(self) -> tuple[Fetch, ...]:
         """The reads of integer tensors that it depends on, outermost first."""
-        return (atom for atom in self.atoms() if isinstance(atom, Fetch))
+        return self._fetches  # type: ignore[no-any-return]
 
     def sides(self) -> tuple[Int, Int]:
         """What is subtracted in it and what is added, as the two sides of a comparison with zero: `low <= high`."""
@@ -276,13 +287,13 @@ class Int(Keyed):
         """
         low = high = ZERO
         for monomial, c in self.terms:
-            ends = (integer(1), integer(1))
+            ends = None
             for atom in monomial:
                 part = _atom_bounds(atom, extents)
-                signed = part is None or not (is_nonnegative(part[0]) and is_nonnegative(ends[0]))
-                if part is None or (signed and len(monomial) > 1):
+                if part is None or (len(monomial) > 1 and not is_nonnegative(part[0])):
                     return None
-                ends = (ends[0] * part[0], ends[1] * part[1])
+                ends = part if ends is None else (ends[0] * part[0], ends[1] * part[1])
+            ends = ends or (ONE, ONE)
             low += c * (ends[0] if c > 0 else ends[1])
             high += c * (ends[1] if c > 0 else ends[0])
         return low, high

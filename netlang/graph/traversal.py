@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
-from typing import cast
+from typing import TypeVar, cast
 
 from netlang.graph.constructors import (
     apply,
@@ -33,6 +33,8 @@ from netlang.graph.expression import (
     Whole,
 )
 from netlang.graph.integer import Fetch, Int, reduce_ranges
+
+T = TypeVar("T")
 
 
 def parts(node: Expr | Condition) -> tuple[Expr | Condition, ...]:
@@ -94,8 +96,12 @@ def _integer_depth(value: Int) -> int:
     return max((1 + max(map(_integer_depth, fetch.indices), default=0) for fetch in value.fetches()), default=0)
 
 
-def tensor_reads(node: Expr | Condition) -> Iterator[tuple[str, tuple[Int, ...]]]:
+def tensor_reads(node: Expr | Condition) -> tuple[tuple[str, tuple[Int, ...]], ...]:
     """Every read of a tensor, labels and places included, as its name and the indices, in order of appearance."""
+    return _remembered(node, "tensor_reads", lambda: tuple(_tensor_reads(node)))
+
+
+def _tensor_reads(node: Expr | Condition) -> Iterator[tuple[str, tuple[Int, ...]]]:
     for inner in walk(node):
         if isinstance(inner, Read):
             yield inner.tensor, inner.indices
@@ -108,12 +114,24 @@ def operands(node: Expr | Condition) -> list[str]:
     return list(dict.fromkeys(tensor for tensor, _ in tensor_reads(node)))
 
 
-def free_indices(node: Expr | Condition) -> set[str]:
+def free_indices(node: Expr | Condition) -> frozenset[str]:
     """Names of the indices that it depends on and does not bind."""
+    return _remembered(node, "free_indices", lambda: _free_indices(node))
+
+
+def _free_indices(node: Expr | Condition) -> frozenset[str]:
     names = {name for value in integers(node) for name in value.indices()}
-    for part in parts(node):
-        names |= free_indices(part)
-    return names - {name for name, _ in node.ranges} if isinstance(node, Reduce) else names
+    names.update(*map(free_indices, parts(node)))
+    bound = {name for name, _ in node.ranges} if isinstance(node, Reduce) else ()
+    return frozenset(names.difference(bound))
+
+
+def _remembered(node: Expr | Condition, name: str, find: Callable[[], T]) -> T:
+    """What is found once of a node, which never changes: passes ask again and again."""
+    known = vars(node)
+    if name not in known:
+        known[name] = find()
+    return cast(T, known[name])
 
 
 def bound_indices(node: Expr) -> dict[str, Int]:

@@ -93,7 +93,7 @@ class _System:
         names = [n for n in self.unknown if equation.is_linear_in(n)]
         return [(n, equation.coefficient(Index(n))) for n in sorted(names, key=lambda n: -_weight(self.unknown[n]))]
 
-    def unknown_in(self, value: Int) -> set[str]:
+    def unknown_in(self, value: Int) -> frozenset[str]:
         return value.indices() & self.unknown.keys()
 
     # --- the steps, in the order of preference -----------------------------------------------------------------------

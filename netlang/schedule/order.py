@@ -244,7 +244,7 @@ def _scattered(group: Group, guards: list[Condition], reduced: set[str]) -> Orde
     return Order(True, [], [*first, (name, dict(group.ranges)[name]), *last])
 
 
-def _computed(group: Group, guards: list[Condition], reduced: set[str]) -> tuple[str, set[str]] | None:
+def _computed(group: Group, guards: list[Condition], reduced: set[str]) -> tuple[str, frozenset[str]] | None:
     """An output index that a guard says in terms of others, some of them reduced; and these others."""
     for guard in guards:
         if not isinstance(guard, IsZero) or any(interval(guard, r) for r in reduced):

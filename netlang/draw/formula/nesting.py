@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from netlang.graph.constructors import mul
 from netlang.graph.expression import Apply, Expr, Read, Reduce
@@ -30,7 +30,7 @@ def nested(body: Expr, definition: Definition, around: Iterable[str] = ()) -> Ex
     return rewrite(body, change)
 
 
-def separated(e: Expr, used: set[str]) -> Expr:
+def separated(e: Expr, used: Set[str]) -> Expr:
     """The expression with other names for the indices bound inside it that are used around it."""
     return rewrite(e, lambda part: _renamed(part, used) if isinstance(part, Reduce) else None)
 
@@ -53,9 +53,9 @@ def instance(body: Expr, indices: Iterable[str], access: Read) -> Expr:
     return substitute(body, places)
 
 
-def _renamed(e: Reduce, used: set[str]) -> Reduce:
+def _renamed(e: Reduce, used: Set[str]) -> Reduce:
     """The reduction with fresh names for the bound indices that are used already."""
-    taken = used | free_indices(e) | {name for name, _ in e.ranges if name not in used}
+    taken = {*used, *free_indices(e), *(name for name, _ in e.ranges)}
     names: dict[str, str] = {}
     for name, _ in e.ranges:
         if name in used:

@@ -73,7 +73,7 @@ def _windows(node: Equation, image: Read) -> list[tuple[str, str]]:
         if taps and own:
             if len(taps) != 1 or len(own) != 1:
                 return []
-            pairs.append((own.pop(), taps.pop()))
+            pairs.append((min(own), min(taps)))
     return pairs if len(pairs) <= DIMENSIONS else []
 
 
