@@ -146,6 +146,21 @@ def test_integers_of_all_widths_and_ranges(cache):
     assert places.tolist() == list(range(10))
 
 
+def test_a_name_of_a_small_integer_holds_large_ones(cache):
+    flags, out = np.array([200, 100], np.uint8), np.zeros(3, np.int64)
+    body = """
+    place = x[0]
+    total = 0.5
+    total = x[1]
+    y[0] = place + 100
+    place = 300
+    y[1] = place
+    y[2] = total
+    """
+    run(cache, body, flags, out)
+    assert out.tolist() == [300, 300, 100]
+
+
 def test_kernels_call_kernels_with_scalars_and_moved_pointers(cache):
     source = """
 def axpy(n: i64, a: real, x: real[:], y: real[:]):
@@ -154,7 +169,7 @@ def axpy(n: i64, a: real, x: real[:], y: real[:]):
 
 def powers(n: i64, steps: i64, x: real[:], y: real[:]):
     for t in range(steps):
-        axpy(n, real(t) ** 2, offset(x, t * n), y)
+        axpy(n, real(t) * t, offset(x, t * n), y)
 
 def entry(memory, sizes):
     powers(sizes[0], sizes[1], real(memory, 0), offset(real(memory, 1), 3))
@@ -165,7 +180,7 @@ def entry(memory, sizes):
 
 
 @pytest.mark.parametrize("lead", ["", "    for k in range(1):\n        k\n"])
-def test_entries_compute_sizes_with_and_without_numba(cache, lead):
+def test_entries_compute_sizes(cache, lead):
     source = f"""
 def keep(i: i64, a: real, k: i64, y: real[:], table: i64[:]):
     y[i] = a + k + table[0]
@@ -326,13 +341,29 @@ def entry(memory, sizes):
         ("def entry(memory, sizes=exp(1)): return", "line 1 is not a plain function"),
         ("def entry(memory): return", "no entry `entry"),
         ("def k(x):\n    x = 1\ndef entry(memory, sizes):\n    k(1)", "parameter `x` of `k` has no known type"),
-        ("def entry(memory, sizes):\n    for k in sizes:\n        k", "line 2 loops over something that is no `range`"),
+        ("def entry(memory, sizes):\n    for k in sizes:\n        k", "`for k in sizes:`: a statement that"),
+        ("def entry(memory, sizes):\n    for k in range():\n        k", "`for k in range():`: a statement that"),
+        ("def entry(memory, sizes):\n    x = y = 1", "`x = y = 1`: a statement that"),
+        ("def entry(memory, sizes):\n    sizes = 1", "`sizes`: nothing is assigned to it"),
+        ("def entry(memory, sizes):\n    x = 1\n    x = memory", "`x`: int64* where it was int64"),
+        ("def entry(memory, sizes):\n    x = 1\n    x = 0.5", "`x`: float32 where it was int64"),
+        ("def entry(memory, sizes):\n    x = 0.5\n    x = f64(1)", "`x`: float64 where it was float32"),
+        ("def entry(memory, sizes):\n    x = memory\n    x = 1", "`x`: of type int64, not int64*"),
+        ("def entry(memory, sizes):\n    x = sizes[0] < memory", "`sizes[0] < memory`: nothing takes int64, int64*"),
+        ("def entry(memory, sizes):\n    x = 1 + 2 ** 3", "`2 ** 3`: nothing takes int64, int64"),
+        ("def entry(memory, sizes):\n    x = sizes[0][0]", "`sizes[0][0]`: not a pointer"),
+        ("def entry(memory, sizes):\n    x = sizes[0.5]", "`0.5`: not an integer"),
+        ("def entry(memory, sizes):\n    x = [1]", "`[1]`: an expression that"),
+        ("def entry(memory, sizes):\n    x = max(1, 2, 3)", "`max(1, 2, 3)`: nothing takes int64, int64, int64"),
         ("def entry(memory, sizes):\n    for k in range(5, 0, -1):\n        k", "a step is a positive literal"),
         ("def entry(memory, sizes):\n    unknown(sizes[0])", "no kernel `unknown` above"),
         ("def entry(memory, sizes):\n    for i in range(2):\n        unknown(sizes[0])", "unknown"),
-        ("def k(x: f32[:]):\n    x[0] = 0\ndef entry(memory, sizes):\n    k(f64(memory, 0))", "not of the parameter's"),
+        (
+            "def k(x: f32[:]):\n    x[0] = 0\ndef entry(memory, sizes):\n    k(f64(memory, 0))",
+            "of type float64*, not float32*",
+        ),
         ("def k(x: f32[:]):\n    x[0] = 0\ndef entry(memory, sizes):\n    k()", "`k` takes 1 arguments, not 0"),
-        ("def k(n: i64):\n    n\ndef entry(memory, sizes):\n    k(m)", "`m` is not an integer"),
+        ("def k(n: i64):\n    n\ndef entry(memory, sizes):\n    k(m)", "`m`: no such name"),
         ("def entry(memory, sizes):\n    exp(memory)", "exp"),
         ("def entry(memory, sizes):\n    sizes[", "line 2"),
     ],

@@ -1,10 +1,12 @@
 """Object code is compiled once, found again by any process, and never trusted when damaged."""
 
+import ast
 import os
 import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,24 @@ def test_a_second_process_does_not_import_numba(tmp_path):
     assert process(tmp_path / "c").stdout.split() == ["42", "False"]
     [entry] = (tmp_path / "c").iterdir()
     assert entry.suffix == ".nlo"
+
+
+def test_code_compiled_by_an_older_compiler_is_not_found():
+    here = Path(native.__file__).parent
+    package = here.parents[1]
+    found, waiting = set(), [here / name for name in ("lower.py", "blocks.py", "elementary.py", "sharing.py")]
+    while waiting:
+        file = waiting.pop()
+        if file not in found and {here, package / "schedule"} & {*file.parents} and file.name != "__init__.py":
+            found.add(file)
+            names = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)]
+            modules = [m for n in names for m in (n.module or "", *(f"{n.module}.{a.name}" for a in n.names))]
+            files = [
+                package.joinpath(*m.split(".")[1:]).with_suffix(".py") for m in modules if m.startswith("netlang.")
+            ]
+            waiting += [each for each in files if each.exists()]
+    assert len(found) > 10
+    assert found <= {(here / name).resolve() for name in native.COMPILER}
 
 
 def test_equal_source_gives_equal_code(tmp_path):

@@ -1,6 +1,6 @@
 """A Program as readable Python: one function for each distinct kernel, and the entry `run` that calls them in order.
 
-The text is a generated module (see `lower`): addresses are row-major places with strides written out, loops have the
+The text is a generated module (see `source`): addresses are row-major places with strides written out, loops have the
 user's index names, and above each kernel stand its equations and where they were written. What is kept from run to run
 is filled by an entry of its own, `prepare`.
 

@@ -63,7 +63,7 @@ Emit = Callable[[Any, Any, list[Any]], Any]
 
 @dataclass(frozen=True)
 class Typed:
-    """What an intrinsic is for given argument types: its result, the types to convert arguments to, and its code."""
+    """What an intrinsic or operator is for given argument types: its result, the types to convert to, and its code."""
 
     result: Any
     arguments: tuple[Any, ...]

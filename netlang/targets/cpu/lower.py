@@ -1,260 +1,377 @@
-"""From a generated module to LLVM code: Numba types and lowers, without its dispatcher or run time.
+"""From a generated module to LLVM code: its text is walked once, each operator written as Numba writes it.
 
-Only the passes of Numba that plain loops over scalars need are run, with only the declarations that they need; what was
-found for an operator on given types is remembered; and all functions are lowered into a single LLVM module, which is
-parsed and optimized once. A kernel of two or three loops costs about 12 ms here and 9 in LLVM.
+The text has no types to infer, since parameters have theirs and a name keeps the type of its first value. So none of
+Numba's passes over Python's bytecode is needed, which would take several times as long as LLVM does. Names are places
+in memory here; LLVM's first pass makes registers of them.
 """
 
 from __future__ import annotations
 
+import ast
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
-from numba.core import codegen, cpu, fastmathpass, types, typing
-from numba.core.compiler import CompilerBase, Flags
+from llvmlite import ir
+from numba.core import fastmathpass, types
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import PassManager
 from numba.core.cpu_options import FastMathOptions
-from numba.core.imputils import builtin_registry as implementations
-from numba.core.typed_passes import (
-    IRLegalization,
-    NativeLowering,
-    NoPythonBackend,
-    NopythonTypeInference,
-    PreLowerStripPhis,
-)
-from numba.core.typing import builtins
-from numba.core.typing.templates import AbstractTemplate, builtin_registry
-from numba.core.untyped_passes import FixupArgs, IRProcessing, ReconstructSSA, TranslateByteCode
 
 from netlang.diagnostics import InternalError
 from netlang.garbage import no_collection
 from netlang.targets.cpu import intrinsics
-from netlang.targets.cpu.entry import declare, is_straight, lower_straight
-from netlang.targets.cpu.intrinsics import Intrinsic
+from netlang.targets.cpu.intrinsics import INTRINSICS, Intrinsic, Typed
+from netlang.targets.cpu.operators import converted, is_convertible, operation, target, value_type
 from netlang.targets.cpu.source import Function, Parameter, read
 
 # Never nnan or ninf, because what is not finite must behave; nor arcp, with which 1 / sqrt(0) and 1 / sqrt(inf) are
 # estimated and become NaN.
 FLAGS = {"contract", "reassoc", "nsz"}
-ARITHMETIC = frozenset(
-    {
-        *(operator.add, operator.sub, operator.mul, operator.truediv, operator.pow),
-        *(operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow),
-        *(operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne),
-    }
-)
+
+# Loops of constant ends up to this one may be unrolled whole. LLVM would unroll longer ones too, and then vectorize the
+# loop around them, at ten times the compile time and no gain in speed; so it is not told where they end.
+UNROLLED = 16
+
+OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.USub: operator.neg,
+    ast.Not: operator.not_,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+INTEGER = types.int64
+I32, NOTHING = ir.IntType(32), ir.VoidType()
+
+Value = tuple[Any, Any]  # of LLVM, and its Numba type
 
 
 def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
-    """The LLVM IR text of a generated module, not yet optimized: kernels, entries, and `nl_<entry>` for each entry.
+    """The LLVM IR text of a generated module, not yet optimized: `kernel_<name>` for each kernel, `nl_<name>` for each
+    entry.
 
-    Raises `InternalError` where the text is not a generated module or does not type: it comes from our generator.
+    Raises `InternalError` where the text is not a generated module or its types do not fit: it comes from our
+    generator.
     """
-    functions = read(source, entries, dtype)
-    wrapped = []
-    with global_compiler_lock, no_collection():
-        typing_context = KernelTyping()
-        target = KernelTarget(typing_context)
-        module = target.codegen().module
-        for function in functions:
-            if function.is_elsewhere:
-                declare(function, module)
-                continue
-            if function.is_entry and is_straight(function):
-                lower_straight(function, module)
-                continue
-            _lower_function(typing_context, target, function, "internal" if entries else "")
-            if function.is_entry:
-                wrapped.append(function.name)
+    module = ir.Module("netlang")
+    names = intrinsics.names(dtype)
+    kernels: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+    with global_compiler_lock, no_collection():  # Numba's, for its tables
+        for function in read(source, entries, dtype):
+            kinds = tuple(map(_kind, function.parameters.values()))
+            symbol = f"nl_{function.name}" if function.is_entry else f"kernel_{function.name}"
+            signature = ir.FunctionType(I32 if function.is_entry else NOTHING, map(value_type, kinds))
+            written = ir.Function(module, signature, symbol)
+            if not function.is_elsewhere:
+                _Writer(function, written, kinds, names, kernels).write()
+            if not function.is_entry:
+                _describe(written, function, is_shown=not entries)
+                kernels[function.name] = written, kinds
         fastmathpass.rewrite_module(module, FastMathOptions(FLAGS))
-    return "\n".join([str(module), *map(_export, wrapped)])
+    return str(module)
 
 
-class KernelTyping(typing.BaseContext):  # type: ignore[misc]
-    """Types scalars, pointers and ranges only; remembers what it found for each operator and types of operands."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._resolved: dict[Any, Any] = {}
-        self._templates: dict[Intrinsic, Any] = {}
-        self._install(builtins.__name__)
-
-    def _install(self, module: str) -> None:
-        """Take from Numba's registry what one of its modules declares: most of the rest is about arrays and objects,
-        and setting it up would import SciPy."""
-        for template in builtin_registry.functions:
-            if template.__module__ == module:
-                self.insert_function(template)
-        kinds: dict[Any, Any] = {}
-        for value, kind in builtin_registry.globals:
-            # a template registered for a value is an anonymous subclass of the one that the module wrote
-            if all(module in {base.__module__ for base in t.__mro__} for t in getattr(kind, "templates", ())):
-                kinds[value] = kinds[value].augment(kind) if value in kinds else kind
-        for value, kind in kinds.items():
-            self._insert_global(value, kind)
-
-    def refresh(self) -> None:
-        """Numba's declarations are taken once."""
-
-    def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
-        args = _weak_integers(func, tuple(map(types.unliteral, args)))
-        found = self._resolved.get((func, args))
-        if found is None:
-            found = self._resolved[func, args] = super().resolve_function_type(func, args, kws)
-        return found
-
-    def resolve_value_type(self, val: Any) -> Any:
-        if val is bool:  # what Numba calls on the condition of a branch
-            val = intrinsics.TRUTH
-        if isinstance(val, Intrinsic):
-            return self._templates.get(val) or self._templates.setdefault(val, types.Function(_template(val)))
-        return super().resolve_value_type(val)
-
-
-def _template(intrinsic: Intrinsic) -> Any:
-    """Numba's typing of an intrinsic."""
-
-    class Template(AbstractTemplate):  # type: ignore[misc]
-        key = intrinsic
-
-        def generic(self, args: Any, kws: Any) -> Any:
-            found = intrinsic.typed(*args)
-            return typing.signature(found.result, *found.arguments) if found else None
-
-    return Template
-
-
-def _weak_integers(func: Any, args: Any) -> Any:
-    """An integer operand next to a float takes its type: as NumPy's Python scalars, so that `2 * x` stays float32."""
-    if getattr(func, "typing_key", func) in ARITHMETIC:
-        floats = [a for a in args if isinstance(a, types.Float)]
-        if floats and len(floats) < len(args):
-            return tuple(floats[0] if isinstance(a, types.Integer) else a for a in args)
-    return args
-
-
-class KernelTarget(cpu.CPUContext):  # type: ignore[misc]
-    """Lowers into one module; loads only the implementations that kernels can use."""
-
-    def init(self) -> None:
-        self.is32bit = False
-        self._internal_codegen = KernelCodegen("netlang")
-        self._sizes: dict[Any, int] = {}
-        from numba.cpython import builtins, numbers  # noqa: F401 - their import registers what they implement
-
-        self.install_registry(implementations)
-
-    def refresh(self) -> None:
-        """Numba's implementations are taken once."""
-
-    def get_function(self, fn: Any, sig: Any, _firstcall: bool = True) -> Any:
-        intrinsic = getattr(fn, "typing_key", None)
-        if isinstance(intrinsic, Intrinsic):
-            found = intrinsic.typed(*sig.args)
-            return lambda builder, arguments, place=None: found.emit(self, builder, arguments) if found else None
-        return super().get_function(fn, sig, _firstcall)
-
-    def get_abi_sizeof(self, ty: Any) -> int:
-        """The bytes of a type, remembered: Numba asks for every variable, and LLVM parses a module to answer."""
-        if (size := self._sizes.get(ty)) is None:
-            size = self._sizes[ty] = super().get_abi_sizeof(ty)
-        return size
-
-    def mangler(self, name: str, types: Any, *, abi_tags: Any = (), uid: Any = None) -> str:
-        return f"kernel_{name.rpartition('.')[2]}"
-
-    def declare_env_global(self, module: Any, envname: str) -> None:
-        """Kernels have no Python environment."""
-
-    def post_lowering(self, mod: Any, library: Any) -> None:
-        """The whole module's flags are set once, at the end."""
-
-
-class KernelLibrary(codegen.AOTCodeLibrary):  # type: ignore[misc]
-    """Collects every function in the codegen's one module; never parses, optimizes or finalizes."""
-
-    def __init__(self, owner: Any, name: str) -> None:
-        codegen.CodeLibrary.__init__(self, owner, name)
-
-    def create_ir_module(self, name: str) -> Any:
-        return self._codegen.module
-
-    def add_ir_module(self, ir_module: Any) -> None:
-        pass
-
-    def add_linking_library(self, library: Any) -> None:
-        pass
-
-
-class KernelCodegen(codegen.AOTCPUCodegen):  # type: ignore[misc]
-    _library_class = KernelLibrary
-
-    def __init__(self, module_name: str) -> None:
-        super().__init__(module_name)
-        self.module = self._create_empty_module(module_name)
-
-
-class KernelCompiler(CompilerBase):  # type: ignore[misc]
-    """Numba's pipeline without the passes for closures, rewrites, literals, parallel loops and annotations."""
-
-    def define_pipelines(self) -> list[Any]:
-        passes = PassManager("kernel")
-        for each in (
-            TranslateByteCode,
-            FixupArgs,
-            IRProcessing,
-            ReconstructSSA,
-            NopythonTypeInference,
-            PreLowerStripPhis,
-            IRLegalization,
-            NativeLowering,
-            NoPythonBackend,
-        ):
-            passes.add_pass(each, each.__name__)
-        passes.finalize()
-        return [passes]
-
-
-def _lower_function(typing_context: Any, target: Any, function: Function, linkage: str) -> None:
-    flags = Flags()
-    flags.no_compile = True
-    flags.no_cpython_wrapper = True
-    flags.no_cfunc_wrapper = True
-    flags.error_model = "numpy"
-    library = target.codegen().create_library(function.name)
-    arguments = tuple(_type(p) for p in function.parameters)
-    compiler = KernelCompiler(typing_context, target, library, arguments, None, flags, {})
-    try:
-        result = compiler.compile_extra(function.python)
-    except Exception as error:  # Numba raises its own errors, and on text that it does not foresee any other
-        raise InternalError(f"lowering of `{function.name}`", str(error)) from error
-    descriptor = result.fndesc
-    template = typing.make_concrete_template(function.name, function.python, [result.signature])
-    typing_context.insert_user_function(function.python, template)
-    target.insert_user_function(function.python, descriptor)
-    lowered = target.codegen().module.get_global(descriptor.llvm_func_name)
-    lowered.linkage = linkage
-    lowered.attributes.add("noinline")
-    for argument, parameter in zip(lowered.args[2:], function.parameters, strict=True):
-        if parameter.exclusive:
-            argument.add_attribute("noalias")
-
-
-def _type(parameter: Parameter) -> Any:
+def _kind(parameter: Parameter) -> Any:
     element = intrinsics.ELEMENTS[parameter.element]
     return types.CPointer(element) if parameter.pointer else element
 
 
-def _export(entry: str) -> str:
-    """The C function `int nl_<entry>(int64_t *memory, int64_t *sizes)` around Numba's calling convention."""
-    return f"""
-define i32 @"nl_{entry}"(ptr %memory, ptr %sizes) {{
-  %result = alloca ptr
-  %exception = alloca ptr
-  %status = call i32 @"kernel_{entry}"(ptr %result, ptr %exception, ptr %memory, ptr %sizes)
-  ret i32 %status
-}}
-"""
+def _describe(written: Any, kernel: Function, is_shown: bool) -> None:
+    """What LLVM is told of a kernel besides its code."""
+    if not kernel.is_elsewhere:
+        written.linkage = "" if is_shown else "internal"
+        written.attributes.add("noinline")
+    for argument, parameter in zip(written.args, kernel.parameters.values(), strict=True):
+        if parameter.exclusive:
+            argument.add_attribute("noalias")
+
+
+class _Writer:
+    """Writes the code of one function."""
+
+    def __init__(
+        self,
+        function: Function,
+        written: Any,
+        kinds: Sequence[Any],
+        names: Mapping[str, Any],
+        kernels: Mapping[str, tuple[Any, Sequence[Any]]],
+    ) -> None:
+        self.function, self.names, self.kernels = function, names, kernels
+        self.dtype = names["inf"].dtype
+        self.real = types.float32 if self.dtype == np.float32 else types.float64
+        self.result = ir.Constant(I32, 0) if function.is_entry else None
+        self.builder = ir.IRBuilder(written.append_basic_block())
+        self.arguments = dict(zip(function.parameters, zip(written.args, kinds, strict=True), strict=True))
+        self.variables: dict[str, Value] = {}  # the place of each
+        self.loops: list[tuple[Any, Any]] = []  # where `continue` and `break` go, of those around the statement
+
+    def write(self) -> None:
+        self.block(self.function.body)
+        self.give_back()
+
+    def fail(self, node: ast.AST, why: str) -> NoReturn:
+        text = ast.unparse(node).partition("\n")[0]
+        raise InternalError(f"lowering of `{self.function.name}`", f"`{text}`: {why}")
+
+    # --- statements ---
+
+    def block(self, body: Sequence[ast.stmt]) -> None:
+        for statement in body:
+            self.statement(statement)
+
+    def statement(self, node: ast.stmt) -> None:
+        match node:
+            case ast.Assign(targets=[place], value=value):
+                self.assign(place, self.value(value))
+            case ast.AugAssign(target=ast.Name() as place, op=op, value=value):
+                self.assign(place, self.operator(node, op, self.value(ast.Name(place.id)), self.value(value)))
+            case ast.AugAssign(target=ast.Subscript() as place, op=op, value=value):
+                at, kind = self.element(place)
+                self.store(node, at, kind, self.operator(node, op, (self.builder.load(at), kind), self.value(value)))
+            case ast.For(
+                target=ast.Name() as index, iter=ast.Call(func=ast.Name(id="range"), args=ends), orelse=[]
+            ) if 1 <= len(ends) <= 3:
+                self.count(node, index, ends)
+            case ast.While(test=test, orelse=[]):
+                self.loop(lambda inside, after: self.branch(test, inside, after), lambda: self.block(node.body))
+            case ast.If(test=test, body=body, orelse=orelse):
+                then, otherwise, after = self.blocks(3)
+                self.branch(test, then, otherwise)
+                for block, statements in ((then, body), (otherwise, orelse)):
+                    self.builder.position_at_end(block)
+                    self.block(statements)
+                    self.builder.branch(after)
+                self.builder.position_at_end(after)
+            case ast.Expr(value=value):
+                self.value(value)
+            case ast.Continue() | ast.Break() if self.loops:
+                self.builder.branch(self.loops[-1][isinstance(node, ast.Break)])
+                self.builder.position_at_end(*self.blocks(1))
+            case ast.Return(value=None):
+                self.give_back()
+                self.builder.position_at_end(*self.blocks(1))
+            case ast.Pass():
+                pass
+            case _:
+                self.fail(node, "a statement that generated modules do not have")
+
+    def give_back(self) -> None:
+        if self.result is None:
+            self.builder.ret_void()
+        else:
+            self.builder.ret(self.result)
+
+    def assign(self, place: ast.expr, value: Value) -> None:
+        match place:
+            case ast.Name(id=name) if name not in self.arguments:
+                self.store(place, *self.variable_of(place, name, value[1]), value)
+            case ast.Subscript():
+                self.store(place, *self.element(place), value)
+            case _:
+                self.fail(place, "nothing is assigned to it")
+
+    def store(self, node: ast.AST, place: Any, kind: Any, value: Value) -> None:
+        self.builder.store(self.cast(node, value, kind), place)
+
+    def variable_of(self, node: ast.AST, name: str, kind: Any) -> Value:
+        """The place of a name, which gets its type with its first value; nothing that follows is cut to fit."""
+        kind = INTEGER if isinstance(kind, types.Integer) else kind
+        if name not in self.variables:
+            self.variables[name] = self.variable(kind), kind
+        place, known = self.variables[name]
+        if kind not in (known, INTEGER):
+            self.fail(node, f"{kind} where it was {known}")
+        return place, known
+
+    def variable(self, kind: Any) -> Any:
+        with self.builder.goto_entry_block():
+            return self.builder.alloca(value_type(kind))
+
+    def count(self, node: ast.For, index: ast.Name, ends: Sequence[ast.expr]) -> None:
+        """`for index in range(start, stop, step)`."""
+        first, last, step = [*([ast.Constant(0)] if len(ends) == 1 else []), *ends, ast.Constant(1)][:3]
+        match step:
+            case ast.Constant(value=int(size)) if size > 0:
+                pass
+            case _:
+                self.fail(node.iter, "a step is a positive literal")
+        b, following = self.builder, self.variable(INTEGER)
+        stop = self.integer(last)
+        match last:
+            case ast.Constant(value=int(end)) if end > UNROLLED:
+                stop = self.intrinsic(last, INTRINSICS["opaque"], [(stop, INTEGER)])[0]
+            case _:
+                pass
+        b.store(self.integer(first), following)
+
+        def test(inside: Any, after: Any) -> None:
+            b.cbranch(b.icmp_signed("<", b.load(following), stop), inside, after)
+
+        def turn() -> None:
+            here = b.load(following)
+            self.assign(index, (here, INTEGER))
+            b.store(b.add(here, ir.Constant(here.type, size)), following)
+            self.block(node.body)
+
+        self.loop(test, turn)
+
+    def loop(self, test: Callable[[Any, Any], None], turn: Callable[[], None]) -> None:
+        head, inside, after = self.blocks(3)
+        self.builder.branch(head)
+        self.builder.position_at_end(head)
+        test(inside, after)
+        self.builder.position_at_end(inside)
+        self.loops.append((head, after))
+        turn()
+        self.loops.pop()
+        self.builder.branch(head)
+        self.builder.position_at_end(after)
+
+    def blocks(self, count: int) -> list[Any]:
+        return [self.builder.append_basic_block() for _ in range(count)]
+
+    def branch(self, test: ast.expr, yes: Any, no: Any) -> None:
+        """Go to one of two blocks."""
+        match test:
+            case ast.BoolOp(op=op, values=[*tests, last]):
+                for each in tests:
+                    (following,) = self.blocks(1)
+                    self.branch(each, *((following, no) if isinstance(op, ast.And) else (yes, following)))
+                    self.builder.position_at_end(following)
+                self.branch(last, yes, no)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                self.branch(operand, no, yes)
+            case _:
+                self.builder.cbranch(self.cast(test, self.value(test), types.boolean), yes, no)
+
+    # --- values ---
+
+    def value(self, node: ast.expr) -> Value:
+        match node:
+            case ast.Constant(value=bool(value)):
+                return ir.Constant(ir.IntType(1), int(value)), types.boolean
+            case ast.Constant(value=int() | float() as value):
+                return self.number(value)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return self.number(-value)
+            case ast.Name(id=name):
+                return self.named(node, name)
+            case ast.UnaryOp(op=op, operand=operand):
+                return self.operator(node, op, self.value(operand))
+            case ast.BinOp(left=left, op=ast.FloorDiv() | ast.Mod() as op, right=ast.Constant(value=int(n))) if n > 0:
+                return self.divided(self.integer(left), n, isinstance(op, ast.Mod)), INTEGER
+            case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self.operator(node, op, self.value(left), self.value(right))
+            case ast.BoolOp():
+                return self.chosen(node, ast.Constant(True), ast.Constant(False))
+            case ast.IfExp(test=test, body=then, orelse=otherwise):
+                return self.chosen(test, then, otherwise)
+            case ast.Subscript():
+                place, kind = self.element(node)
+                return self.builder.load(place), kind
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self.call(node, name, [self.value(each) for each in arguments])
+        self.fail(node, "an expression that generated modules do not have")
+
+    def number(self, value: float) -> Value:
+        if isinstance(value, int):
+            return ir.Constant(value_type(INTEGER), value), INTEGER
+        with np.errstate(over="ignore"):  # beyond float32 a number is infinite, as in arithmetic
+            return ir.Constant(value_type(self.real), float(self.dtype.type(value))), self.real
+
+    def named(self, node: ast.expr, name: str) -> Value:
+        if name in self.arguments:
+            return self.arguments[name]
+        if name in self.variables:
+            place, kind = self.variables[name]
+            return self.builder.load(place), kind
+        if isinstance(found := self.names.get(name), np.floating):
+            return self.number(float(found))
+        self.fail(node, "no such name")
+
+    def operator(self, node: ast.AST, op: ast.AST, *operands: Value) -> Value:
+        function = OPERATORS.get(type(op))
+        return self.typed(node, operation(function, *(kind for _, kind in operands)) if function else None, operands)
+
+    def divided(self, value: Any, by: int, want_remainder: bool) -> Any:
+        """Python's rounding, towards minus infinity: the remainder of a positive divisor is not negative."""
+        b, divisor = self.builder, ir.Constant(value.type, by)
+        remainder = b.srem(value, divisor)
+        negative = b.icmp_signed("<", remainder, ir.Constant(value.type, 0))
+        remainder = b.select(negative, b.add(remainder, divisor), remainder)
+        return remainder if want_remainder else b.sdiv(b.sub(value, remainder), divisor)
+
+    def chosen(self, test: ast.expr, then: ast.expr, otherwise: ast.expr) -> Value:
+        """`then if test else otherwise`, of which one is evaluated."""
+        yes, no, after = self.blocks(3)
+        self.branch(test, yes, no)
+        found = []
+        for block, node in ((yes, then), (no, otherwise)):
+            self.builder.position_at_end(block)
+            value = self.value(node)
+            found.append((node, value, self.builder.block))
+        kinds = [kind for _, (_, kind), _ in found]
+        kind = kinds[0] if kinds[0] == kinds[1] else intrinsics.common(*kinds)
+        values = []
+        for node, value, block in found:
+            self.builder.position_at_end(block)
+            values.append((self.cast(node, value, kind), block))
+            self.builder.branch(after)
+        self.builder.position_at_end(after)
+        result = self.builder.phi(value_type(kind))
+        for each in values:
+            result.add_incoming(*each)
+        return result, kind
+
+    def element(self, node: ast.Subscript) -> Value:
+        """The place of `x[i]`."""
+        pointer, kind = self.value(node.value)
+        if not isinstance(kind, types.CPointer):
+            self.fail(node, "not a pointer")
+        return self.builder.gep(pointer, [self.integer(node.slice)]), kind.dtype
+
+    def integer(self, node: ast.expr) -> Any:
+        value, kind = self.value(node)
+        if not isinstance(kind, types.Integer):
+            self.fail(node, "not an integer")
+        return converted(self.builder, value, kind, INTEGER)
+
+    def cast(self, node: ast.AST, value: Value, wanted: Any) -> Any:
+        if not is_convertible(value[1], wanted):
+            self.fail(node, f"of type {value[1]}, not {wanted}")
+        return converted(self.builder, *value, wanted)
+
+    def call(self, node: ast.Call, name: str, arguments: Sequence[Value]) -> Value:
+        if name in self.kernels:
+            kernel, kinds = self.kernels[name]
+            if len(kinds) != len(arguments):
+                self.fail(node, f"`{name}` takes {len(kinds)} arguments, not {len(arguments)}")
+            values = [self.cast(node, value, kind) for value, kind in zip(arguments, kinds, strict=True)]
+            return self.builder.call(kernel, values), types.none
+        found = self.names.get(name)
+        if not isinstance(found, Intrinsic):
+            self.fail(node, f"no kernel `{name}` above")
+        return self.intrinsic(node, found, arguments)
+
+    def intrinsic(self, node: ast.AST, function: Intrinsic, arguments: Sequence[Value]) -> Value:
+        try:
+            found = function.typed(*(kind for _, kind in arguments))
+        except TypeError:  # it takes another number of arguments
+            found = None
+        return self.typed(node, found, arguments)
+
+    def typed(self, node: ast.AST, found: Typed | None, arguments: Sequence[Value]) -> Value:
+        if found is None:
+            self.fail(node, f"nothing takes {', '.join(str(kind) for _, kind in arguments)} here")
+        values = [self.cast(node, *each) for each in zip(arguments, found.arguments, strict=True)]
+        return found.emit(target(), self.builder, values), found.result

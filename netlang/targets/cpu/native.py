@@ -1,4 +1,4 @@
-"""Generated source to callable native code: from the cache where it has been compiled before, else through Numba.
+"""Generated source to callable native code: from the cache where it has been compiled before, else compiled.
 
 A cache hit imports llvmlite alone. The code runs without the interpreter: entries may be called from several threads.
 """
@@ -30,9 +30,11 @@ ENTRY = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 USUAL = ("pack_3", "multiply_32_3", "turn_0", "dot_3", "multiply_16_3")
 """Functions on blocks that most programs call, each with how many summed loops it has."""
 COMPILER = (
-    *("source.py", "entry.py", "lower.py", "intrinsics.py", "elementary.py", "blocks.py", "optimize.py"),
-    *("vectors.py", "copies.py", "products.py", "sharing.py", "native.py", "parts.py", "../../schedule/program.py"),
+    *("source.py", "operators.py", "lower.py", "intrinsics.py", "elementary.py", "sharing.py", "optimize.py"),
+    *("blocks.py", "vectors.py", "copies.py", "products.py", "transforms.py", "native.py", "parts.py"),
+    *("../../schedule/program.py", "../../schedule/winograd/interpolation.py"),
 )
+"""The files that object code depends on."""
 
 
 def compile_module(
@@ -200,7 +202,7 @@ class Unit:
         return optimize.object_code(self.optimized(), self.machine)
 
     def optimized(self) -> Any:
-        """The optimized LLVM module; the only place where Numba is imported."""
+        """The optimized LLVM module. Imports Numba."""
         from netlang.targets.cpu import elementary, sharing
         from netlang.targets.cpu.lower import lower
 
