@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+STEP = "clock.step"
 CLOCK = {
-    "clock.step": "steps_done",
+    STEP: "steps_done",
     "clock.epoch": "epochs_done",
     "clock.steps": "total_steps",
     "clock.epochs": "total_epochs",
@@ -435,6 +436,31 @@ class Net:
         """Run on arrays that are known to fit."""
         self._carry(compiled, sizes[BATCH])
         return self._computed(compiled, self._binding(compiled, sizes), [arrays[name] for name in compiled.read])
+
+    def run_steps(
+        self,
+        compiled: Compiled,
+        examples: Mapping[str, Array],
+        order: Array,
+        sizes: Mapping[str, int],
+    ) -> Array:
+        """Steps in one call, each on the next batch of examples in this order; returns the losses, `[steps, losses]`.
+
+        Examples are known to fit, and are of dtypes that can be copied (see `netlang.targets.cpu.epochs.kind_of`).
+        """
+        self._carry(compiled, sizes[BATCH])
+        count, binding = len(order) // sizes[BATCH], self._binding(compiled, sizes)
+        steps = range(self.steps_done + 1, self.steps_done + 1 + count)
+        streams = [stream for _, stream in compiled.keys]
+        keys = np.array([[derive_key(self.seed, step, stream) for stream in streams] for step in steps], np.int64)
+        others = self.bound({}, compiled.vocabulary) if compiled.moves or compiled.reads_clock else None
+        clock = (self._clock[STEP], steps.start) if compiled.reads_clock else None
+        self.steps_done += count
+        try:
+            given = [examples[name] for name in compiled.read]
+            return binding.steps(count, order, given, tuple(compiled.roots.values()), keys, clock, others)
+        finally:
+            self.values.changed()
 
     def _binding(self, compiled: Compiled, sizes: Mapping[str, int]) -> Binding:
         """Runs of a use at these sizes, on the net's arrays and those that it reads of the user's."""

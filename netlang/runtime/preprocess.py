@@ -168,10 +168,10 @@ class Minibatches:
                 help="choose a batch that divides their number, or leave some out",
             )
 
-    def over(self, data: Mapping[str, Array], epoch: int) -> Iterator[dict[str, Array]]:
+    def over(self, data: Mapping[str, Array], epoch: int, first: int = 0) -> Iterator[dict[str, Array]]:
         """The batches of an epoch as contiguous arrays by name, integers, which data sets keep in few bytes, as int64.
 
-        Each batch is in the memory of the one before.
+        Each batch is in the memory of the one before. Those before the `first` are left out.
         """
         examples = len(next(iter(data.values())))
         order, size = self.order(examples, epoch), min(self.size, examples)
@@ -179,7 +179,7 @@ class Minibatches:
             name: np.empty((size, *array.shape[1:]), np.int64 if array.dtype.kind in "iu" else array.dtype)
             for name, array in data.items()
         }
-        for start in range(0, self.count(examples) * size, size):
+        for start in range(first * size, self.count(examples) * size, size):
             rows = order[start : start + size]
             if len(rows) < size:
                 memory = {name: array[: len(rows)] for name, array in memory.items()}

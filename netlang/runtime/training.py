@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,12 +23,17 @@ from netlang.runtime.sources import DataLike, open_data, open_texts, parse_colum
 from netlang.runtime.sources.table import Columns
 from netlang.runtime.texts import Reading
 from netlang.runtime.vocabulary import Vocabulary
+from netlang.targets.cpu.epochs import kind_of
 from netlang.targets.reference.evaluate import evaluate as evaluate_reference
 
 if TYPE_CHECKING:
+    from netlang.runtime.compiled import Compiled
     from netlang.runtime.net import Net
 
 Array = npt.NDArray[Any]
+
+PATIENCE = 0.05  # seconds that a call of native code is to take
+MOST = 16.0  # times as many steps as in the call before, at most
 
 
 @dataclass(frozen=True)
@@ -242,29 +247,57 @@ class _Run:
 
     def epoch(self) -> Epoch:
         net = self.net
-        step = net.compiled("step")
         net.reset()
         total, seen = 0.0, 0
-        sizes = sizes_of(step.interface.inputs, self.training)
-        losses = tuple(step.roots.values())
         with _bar(self.plan.progress, self.minibatches.count(self.examples), net.epochs_done, self.plan.epochs) as bar:
-            for arrays in self.minibatches.over(self.training, net.epochs_done):
-                size = sizes[BATCH] = len(next(iter(arrays.values())))
-                net.steps_done += 1
-                values = net.run_checked(step, arrays, sizes)
-                objective = float(sum([values[node] for node in losses]))
-                if not math.isfinite(objective):
-                    self.not_finite(f"the objective of `{net.name}` is {objective}")
-                total += objective * size
-                seen += size
+            for objectives, size in self.steps():
+                wrong = np.flatnonzero(~np.isfinite(objectives))
+                if len(wrong):
+                    net.steps_done -= len(objectives) - 1 - int(wrong[0])
+                    self.not_finite(f"the objective of `{net.name}` is {objectives[wrong[0]]}")
+                for objective in objectives.tolist():
+                    total += objective * size
+                seen += size * len(objectives)
                 if not bar.disable:
-                    bar.update(1)
-                    bar.set_postfix_str(f"objective {objective:.4f}", refresh=False)
+                    bar.update(len(objectives))
+                    bar.set_postfix_str(f"objective {objectives[-1]:.4f}", refresh=False)
         if not all(np.isfinite(value).all() for value in net.params.values()):  # by the last update: no loss has met it
             self.not_finite(f"the parameters of `{net.name}` are not finite")
         net.epochs_done += 1
         validation = {} if self.held is None else measure(net, self.held)
         return Epoch(net.epochs_done, total / seen, validation)
+
+    def steps(self) -> Iterator[tuple[Array, int]]:
+        """The steps of an epoch, some at a time: the objective of each, and the size of their batches.
+
+        Those of whole batches are done by native code, so many in a call that an interruption, which comes between
+        calls, does not wait for long.
+        """
+        net, step = self.net, self.net.compiled("step")
+        sizes = sizes_of(step.interface.inputs, self.training)
+        size = sizes[BATCH] = min(self.minibatches.size, self.examples)
+        order, done, count = self.minibatches.order(self.examples, net.epochs_done), 0, 1
+        whole = len(order) // size if self.are_copied(step) else 0
+        while done < whole:
+            count = min(count, whole - done)
+            start = time.perf_counter()
+            losses = net.run_steps(step, self.training, order[done * size : (done + count) * size], sizes)
+            took, done = time.perf_counter() - start, done + count
+            yield np.asarray(sum(losses.T), np.float64), size
+            count = max(1, int(count * min(PATIENCE / took, MOST)))
+        roots = tuple(step.roots.values())
+        for arrays in self.minibatches.over(self.training, net.epochs_done, done):
+            sizes[BATCH] = len(next(iter(arrays.values())))
+            net.steps_done += 1
+            values = net.run_checked(step, arrays, sizes)
+            yield np.array([sum([values[node] for node in roots])], np.float64), sizes[BATCH]
+
+    def are_copied(self, step: Compiled) -> bool:
+        """Whether native code can copy the examples of a batch together."""
+        dtypes = {name: np.dtype(np.int64) if a.dtype.kind in "iu" else a.dtype for name, a in self.training.items()}
+        return all(
+            kind_of(array, dtypes[name]) is not None for name, array in self.training.items() if name in step.read
+        )
 
     def not_finite(self, what: str) -> NoReturn:
         """Undo the epoch, run it again up to the step that failed, and say which tensor is the first not finite."""

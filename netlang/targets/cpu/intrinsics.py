@@ -1,6 +1,6 @@
 """What the text of a generated module may name: typed pointers and casts, mathematics, randomness.
 
-`f32 f64 real i64 i32 u8`
+`f32 f64 real i64 i32 u16 u8`
     With one argument, a cast (`real(n)`, and `f64(0)` for a sum in float64 anywhere); with two, a typed pointer:
     `f32(memory, 3)` is the address in slot 3 of `memory` as a pointer to float32. `real` is `f32` or `f64`, the
     module's dtype.
@@ -22,6 +22,8 @@
     the pointers x may then have been changed by others. See `sharing`.
 `share(n, grain, team, behind)`
     Where the part at hand begins when n units are shared, in multiples of a grain; with 1, where the part behind does.
+`invoke(address, memory, sizes)`
+    Runs the entry at an address.
 `opaque(n)`
     The integer n, which the optimizer does not see through.
 `uniform(key, counter) normal(key, counter)`
@@ -54,6 +56,7 @@ ELEMENTS = {
     "f64": types.float64,
     "i64": types.int64,
     "i32": types.int32,
+    "u16": types.uint16,
     "u8": types.uint8,
 }
 
@@ -261,6 +264,17 @@ def _opaque(value: Any) -> Typed | None:
     return Typed(types.int64, (types.int64,), emit) if isinstance(value, types.Integer) else None
 
 
+def _invoke(*arguments: Any) -> Typed | None:
+    def emit(context: Any, builder: Any, values: list[Any]) -> Any:
+        address, *tables = values
+        kind = ir.FunctionType(ir.IntType(32), [table.type for table in tables])
+        builder.call(builder.inttoptr(address, kind.as_pointer()), tables)
+        return context.get_dummy_value()
+
+    table = types.CPointer(types.int64)
+    return Typed(types.none, (types.int64, table, table), emit) if len(arguments) == 3 else None
+
+
 def _share(*arguments: Any) -> Typed | None:
     def emit(context: Any, builder: Any, values: list[Any]) -> Any:
         units, grain, team, behind = values
@@ -302,6 +316,7 @@ INTRINSICS = {
         Intrinsic("offset", _offset),
         Intrinsic("where", _where),
         Intrinsic("isnan", _isnan),
+        Intrinsic("invoke", _invoke),
         Intrinsic("share", _share),
         _taken("another"),
         _taken("alone"),

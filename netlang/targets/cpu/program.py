@@ -19,7 +19,7 @@ from netlang.diagnostics import InternalError
 from netlang.graph.integer import ZERO, Int
 from netlang.schedule.memory import ALIGNMENT, plan, plan_kept
 from netlang.schedule.program import Program
-from netlang.targets.cpu import optimize
+from netlang.targets.cpu import epochs, optimize
 from netlang.targets.cpu.address import address, aligned
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, PREPARE, address_slots, entries, generate, number_slots
@@ -221,13 +221,9 @@ class Binding:
         for name in wanted.sizes:
             self.numbers[:, program.numbers[name]] = sizes[name]
 
-        def bound(entry: Entry) -> Callable[[], None]:
-            if parts > 1:
-                return team().bind(entry.address, self.memory, self.numbers, (program, counters))
-            return entry.bind(self.memory, self.numbers)
-
-        self.call = bound(program.entry)
-        self._prepare = bound(program.module.entry(PREPARE)) if wanted.prepared else None
+        self._held_by_threads = program, counters
+        self.call = self._bound(program.entry, self.memory)
+        self._prepare = self._bound(program.module.entry(PREPARE), self.memory) if wanted.prepared else None
         self._changes: Changes = _UNKNOWN  # of the parameters that are held
         for slot, place in program.kept[1].items():
             self.memory[slot] = place
@@ -252,6 +248,12 @@ class Binding:
             (root, tensor.buffer, tuple(e.evaluate(sizes) for e in tensor.shape))
             for root, tensor in wanted.outputs.items()
         ]
+
+    def _bound(self, entry: Entry, memory: Array, held: Any = None) -> Callable[[], None]:
+        """The call of an entry by all threads of a run; `held` is what they use besides."""
+        if len(self.numbers) > 1:
+            return team().bind(entry.address, memory, self.numbers, (self._held_by_threads, held))
+        return entry.bind(memory, self.numbers)
 
     def hold(self, arrays: Mapping[str, Array]) -> None:
         """Run on these from now on; outputs that are not among them are made by each run."""
@@ -308,6 +310,45 @@ class Binding:
             return found if self._gives_roots else self._rooted(found, given)
         finally:
             self._lock.release()
+
+    def steps(
+        self,
+        count: int,
+        order: Array,
+        examples: Sequence[Array],
+        losses: Sequence[str],
+        keys: Array,
+        clock: tuple[Array, int] | None = None,
+        others: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """Run so many times in one call, each time on the next of `examples` in `order`; returns the losses of each.
+
+        `examples` are those that `given` names, all of them; `keys` has a row for each run; the `clock` is an array
+        that each run finds one higher, from the given number; `losses` are roots without dimensions.
+        """
+        entry, words = epochs.entry(self._program.dtype), self._words
+        with self._lock:
+            if self._start != self._program.start:
+                self._place_temporaries()
+            if others is not None:
+                self.hold(others)
+            rows = len(order) // count
+            dtypes = [np.int64 if a.dtype.kind in "iu" else a.dtype for a in examples]
+            batch = [aligned((rows, *a.shape[1:]), dtype) for a, dtype in zip(examples, dtypes, strict=True)]
+            for k, slot in self._given:
+                words[slot] = address(batch[k])
+            found = {name: np.empty(shape, dtype) for name, _, shape, dtype in self._made}
+            for name, slot, _, _ in self._made:
+                words[slot] = address(found[name])
+            if self._prepare is not None and self._program.prepared is not self._changes.mark:
+                self._keep(self._prepare)
+            roots = self._rooted(found, batch)
+            record = np.empty((count, len(losses)), self._program.dtype)
+            slots = np.array([slot for _, slot in self._keys], np.int64)
+            what = [*zip(examples, batch, strict=True)], (keys, slots), clock, [roots[name] for name in losses], record
+            table = epochs.plan(count, order, *what, (self._program.entry.address, self.memory))
+            self._bound(entry, table, (what, order, roots))()
+            return record
 
     def _rooted(self, found: Mapping[str, Array], given: Sequence[Array]) -> dict[str, Array]:
         """The array of each root, of those made, given and held."""

@@ -2,11 +2,11 @@
 
 A *generated module* is Python text made of functions and nothing else. Every parameter of a *kernel* is annotated with
 its type: `i64`, `f32`, `f64` or `real` (the module's dtype) for a scalar, and `real[:]`, `f32[:]`, `f64[:]`, `i64[:]`,
-`i32[:]` or `u8[:]` for a pointer. A pointer written `real[:]` promises that the memory it reaches overlaps no other
-argument's, except that an elementwise kernel may read and write the same place at the same index; `overlap(real[:])`
-promises nothing. *Entries* are functions of `(memory, sizes)`, both pointers to `int64`: they take typed pointers from
-addresses with `real(memory, 3)` and call kernels. Kernels return nothing, and may call kernels defined above them. One
-whose body is `...` is defined in another module.
+`i32[:]`, `u16[:]` or `u8[:]` for a pointer. A pointer written `real[:]` promises that the memory it reaches overlaps no
+other argument's, except that an elementwise kernel may read and write the same place at the same index;
+`overlap(real[:])` promises nothing. *Entries* are functions of `(memory, sizes)`, both pointers to `int64`: they take
+typed pointers from addresses with `real(memory, 3)` and call kernels. Kernels return nothing, and may call kernels
+defined above them. One whose body is `...` is defined in another module.
 
 What the text may name is `netlang.targets.cpu.intrinsics.names`. Two rules differ from plain Python: a float literal
 has the module's dtype, and an integer that meets a float takes the float's type (so nothing becomes a double by
