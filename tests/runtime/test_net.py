@@ -118,6 +118,24 @@ def test_initial_values_follow_the_seed() -> None:
     assert a.params["dense_1.W"].tobytes() != c.params["dense_1.W"].tobytes()
 
 
+def test_places_of_the_largest_may_be_taken_from_each_other() -> None:
+    """They are bytes in memory, and their difference may be negative."""
+    net = netlang.loads(
+        """
+net N:
+    input x[3], z[3], w[3]
+    a = argmax(x)
+    b = argmax(z)
+    c = argmax(w)
+    output d = 0.5*(a - b) + c, e = 1 if c < a - b else 0
+"""
+    )
+    x, z, w = (np.eye(3, dtype=np.float32)[list(rows)] for rows in ((0, 2, 1), (1, 0, 1), (2, 1, 0)))
+    found = net.forward(x=x, z=z, w=w)
+    assert found["d"].tolist() == [1.5, 2.0, 0.0]
+    assert found["e"].tolist() == [0.0, 1.0, 0.0]
+
+
 def test_equal_outputs_are_computed_once_and_given_twice() -> None:
     net = netlang.loads("net N:\n    input x[2]\n    output a = x + 1, b = 1 + x, k = argmax(x)\n")
     outputs = net([[1, 2], [4, 3]])

@@ -147,7 +147,7 @@ def test_integers_of_all_widths_and_ranges(cache):
 
 
 def test_a_name_of_a_small_integer_holds_large_ones(cache):
-    flags, out = np.array([200, 100], np.uint8), np.zeros(3, np.int64)
+    flags, out = np.array([200, 100], np.uint8), np.zeros(5, np.int64)
     body = """
     place = x[0]
     total = 0.5
@@ -156,9 +156,12 @@ def test_a_name_of_a_small_integer_holds_large_ones(cache):
     place = 300
     y[1] = place
     y[2] = total
+    y[3] = x[1] - x[0]
+    x[0] += 100
+    y[4] = x[0]
     """
     run(cache, body, flags, out)
-    assert out.tolist() == [300, 300, 100]
+    assert out.tolist() == [300, 300, 100, -100, 44]
 
 
 def test_kernels_call_kernels_with_scalars_and_moved_pointers(cache):
@@ -348,7 +351,15 @@ def entry(memory, sizes):
         ("def entry(memory, sizes):\n    x = 1\n    x = memory", "`x`: int64* where it was int64"),
         ("def entry(memory, sizes):\n    x = 1\n    x = 0.5", "`x`: float32 where it was int64"),
         ("def entry(memory, sizes):\n    x = 0.5\n    x = f64(1)", "`x`: float64 where it was float32"),
-        ("def entry(memory, sizes):\n    x = memory\n    x = 1", "`x`: of type int64, not int64*"),
+        ("def entry(memory, sizes):\n    x = memory\n    x = 1", "`x`: int64 where it was int64*"),
+        ("def entry(memory, sizes):\n    x = sizes[0] < 3\n    x = 5", "`x`: int64 where it was bool"),
+        ("def entry(memory, sizes):\n    x = 0.5 // real(sizes[0])", "nothing takes float32, float32"),
+        ("def k(n: i64):\n    n\ndef entry(memory, sizes):\n    x = k(1)", "`x`: there is no value for it"),
+        ("def k(n: i64):\n    n\ndef entry(memory, sizes):\n    k(1) if sizes[0] < 1 else k(2)", "no value either way"),
+        ("def k(n: i64):\n    n\ndef entry(memory, sizes):\n    k(0.5)", "`k(0.5)`: float32 where `k` takes int64"),
+        ("def k(n: i64):\n    n\ndef k(n: i64):\n    n\ndef entry(memory, sizes):\n    return", "`k` is defined twice"),
+        ("def entry(memory, sizes):\n    dot(real(memory, 0), 1)", "nothing takes float32*, int64 here"),
+        ("def entry(memory, sizes):\n    x = 9223372036854775808", "`9223372036854775808`: beyond 64 bits"),
         ("def entry(memory, sizes):\n    x = sizes[0] < memory", "`sizes[0] < memory`: nothing takes int64, int64*"),
         ("def entry(memory, sizes):\n    x = 1 + 2 ** 3", "`2 ** 3`: nothing takes int64, int64"),
         ("def entry(memory, sizes):\n    x = sizes[0][0]", "`sizes[0][0]`: not a pointer"),

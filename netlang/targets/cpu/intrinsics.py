@@ -230,8 +230,8 @@ def _block(name: str, fixed: int, of_a_step: int) -> Intrinsic:
         pointers = [a for a in arguments if isinstance(a, types.CPointer)]
         if not pointers or any(p != pointers[0] for p in pointers) or pointers[0].dtype not in SUFFIX:
             return None
-        given = (len(arguments) - fixed) // of_a_step
-        levels = _levels(given)
+        given, rest = divmod(len(arguments) - fixed, of_a_step)
+        levels = None if given < 0 or rest else _levels(given)
         if levels is None:
             return None
         symbol = f"nl_{name}_{levels}_{SUFFIX[pointers[0].dtype]}"
@@ -252,9 +252,6 @@ def _offset(x: Any, n: Any) -> Typed | None:
     if not isinstance(x, types.CPointer):
         return None
     return Typed(x, (x, types.int64), lambda context, builder, values: builder.gep(values[0], [values[1]]))
-
-
-TRUTH = Intrinsic("bool", lambda x: Typed(types.boolean, (types.boolean,), lambda context, builder, v: v[0]))
 
 
 def _opaque(value: Any) -> Typed | None:

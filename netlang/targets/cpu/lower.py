@@ -137,7 +137,7 @@ class _Writer:
                 self.assign(place, self.operator(node, op, self.value(ast.Name(place.id)), self.value(value)))
             case ast.AugAssign(target=ast.Subscript() as place, op=op, value=value):
                 at, kind = self.element(place)
-                self.store(node, at, kind, self.operator(node, op, (self.builder.load(at), kind), self.value(value)))
+                self.store(node, at, kind, self.operator(node, op, self.loaded(at, kind), self.value(value)))
             case ast.For(
                 target=ast.Name() as index, iter=ast.Call(func=ast.Name(id="range"), args=ends), orelse=[]
             ) if 1 <= len(ends) <= 3:
@@ -185,11 +185,12 @@ class _Writer:
 
     def variable_of(self, node: ast.AST, name: str, kind: Any) -> Value:
         """The place of a name, which gets its type with its first value; nothing that follows is cut to fit."""
-        kind = INTEGER if isinstance(kind, types.Integer) else kind
+        if kind == types.none:
+            self.fail(node, "there is no value for it")
         if name not in self.variables:
             self.variables[name] = self.variable(kind), kind
         place, known = self.variables[name]
-        if kind not in (known, INTEGER):
+        if kind != known and not (kind == INTEGER and isinstance(known, types.Float)):
             self.fail(node, f"{kind} where it was {known}")
         return place, known
 
@@ -261,9 +262,9 @@ class _Writer:
             case ast.Constant(value=bool(value)):
                 return ir.Constant(ir.IntType(1), int(value)), types.boolean
             case ast.Constant(value=int() | float() as value):
-                return self.number(value)
+                return self.number(node, value)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return self.number(-value)
+                return self.number(node, -value)
             case ast.Name(id=name):
                 return self.named(node, name)
             case ast.UnaryOp(op=op, operand=operand):
@@ -277,14 +278,15 @@ class _Writer:
             case ast.IfExp(test=test, body=then, orelse=otherwise):
                 return self.chosen(test, then, otherwise)
             case ast.Subscript():
-                place, kind = self.element(node)
-                return self.builder.load(place), kind
+                return self.loaded(*self.element(node))
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self.call(node, name, [self.value(each) for each in arguments])
         self.fail(node, "an expression that generated modules do not have")
 
-    def number(self, value: float) -> Value:
+    def number(self, node: ast.expr, value: float) -> Value:
         if isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                self.fail(node, "beyond 64 bits")
             return ir.Constant(value_type(INTEGER), value), INTEGER
         with np.errstate(over="ignore"):  # beyond float32 a number is infinite, as in arithmetic
             return ir.Constant(value_type(self.real), float(self.dtype.type(value))), self.real
@@ -296,7 +298,7 @@ class _Writer:
             place, kind = self.variables[name]
             return self.builder.load(place), kind
         if isinstance(found := self.names.get(name), np.floating):
-            return self.number(float(found))
+            return self.number(node, float(found))
         self.fail(node, "no such name")
 
     def operator(self, node: ast.AST, op: ast.AST, *operands: Value) -> Value:
@@ -322,6 +324,8 @@ class _Writer:
             found.append((node, value, self.builder.block))
         kinds = [kind for _, (_, kind), _ in found]
         kind = kinds[0] if kinds[0] == kinds[1] else intrinsics.common(*kinds)
+        if kind == types.none:
+            self.fail(test, "there is no value either way")
         values = []
         for node, value, block in found:
             self.builder.position_at_end(block)
@@ -340,6 +344,13 @@ class _Writer:
             self.fail(node, "not a pointer")
         return self.builder.gep(pointer, [self.integer(node.slice)]), kind.dtype
 
+    def loaded(self, place: Any, kind: Any) -> Value:
+        """What is at a place; integers of all widths are int64 from here on."""
+        value = self.builder.load(place)
+        if isinstance(kind, types.Integer):
+            return converted(self.builder, value, kind, INTEGER), INTEGER
+        return value, kind
+
     def integer(self, node: ast.expr) -> Any:
         value, kind = self.value(node)
         if not isinstance(kind, types.Integer):
@@ -356,6 +367,9 @@ class _Writer:
             kernel, kinds = self.kernels[name]
             if len(kinds) != len(arguments):
                 self.fail(node, f"`{name}` takes {len(kinds)} arguments, not {len(arguments)}")
+            for (_, given), kind in zip(arguments, kinds, strict=True):
+                if isinstance(given, types.Float) and isinstance(kind, types.Integer):
+                    self.fail(node, f"{given} where `{name}` takes {kind}")
             values = [self.cast(node, value, kind) for value, kind in zip(arguments, kinds, strict=True)]
             return self.builder.call(kernel, values), types.none
         found = self.names.get(name)

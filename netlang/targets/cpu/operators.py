@@ -22,6 +22,7 @@ from netlang.targets.cpu.intrinsics import Typed
 
 COMPARISONS = frozenset({operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne})
 ARITHMETIC = frozenset({operator.add, operator.sub, operator.mul, operator.truediv})
+WHOLE = frozenset({operator.floordiv, operator.mod})  # of integers alone
 
 
 @cache
@@ -34,6 +35,8 @@ def operation(function: Callable[..., Any], *kinds: Any) -> Typed | None:
         floats = [kind for kind in kinds if isinstance(kind, types.Float)]
         if floats and len(floats) < len(kinds):
             kinds = tuple(floats[0] if isinstance(kind, types.Integer) else kind for kind in kinds)
+    if function in WHOLE and not all(isinstance(kind, types.Integer) for kind in kinds):
+        return None
     try:
         signature = _typing().resolve_function_type(function, kinds, {})
     except TypingError:

@@ -8,9 +8,13 @@ other argument's, except that an elementwise kernel may read and write the same 
 typed pointers from addresses with `real(memory, 3)` and call kernels. Kernels return nothing, and may call kernels
 defined above them. One whose body is `...` is defined in another module.
 
-What the text may name is `netlang.targets.cpu.intrinsics.names`. Two rules differ from plain Python: a float literal
-has the module's dtype, and an integer that meets a float takes the float's type (so nothing becomes a double by
-chance). Indexing `x[i]` neither wraps nor checks bounds. The step of a `range` is a positive literal.
+Statements are assignments to a name or an element, also by an operator, `for` over a `range`, `while`, `if`, `break`,
+`continue`, `pass`, `return` without a value, and calls. A name keeps the type of its first value, but for an integer
+that becomes a float; integers of an element are int64. Parameters keep their values. There are no chains of
+comparisons, and no powers but `pow`. What the text may name is `netlang.targets.cpu.intrinsics.names`. Two rules differ
+from plain Python: a float literal has the module's dtype, and an integer that meets a float takes the float's type (so
+nothing becomes a double by chance). Indexing `x[i]` neither wraps nor checks bounds. The step of a `range` is a
+positive literal.
 """
 
 from __future__ import annotations
@@ -70,6 +74,8 @@ def read(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> list[Func
         kinds = [ADDRESS_TABLE if is_entry else _parameter(node.name, each, dtype) for each in node.args.args]
         names = [each.arg for each in node.args.args]
         functions.append(Function(node.name, dict(zip(names, kinds, strict=True)), is_entry, tuple(node.body)))
+    if twice := [f.name for k, f in enumerate(functions) if f.name in {g.name for g in functions[:k]}]:
+        raise InternalError("a generated module", f"`{twice[0]}` is defined twice")
     complete = [f.name for f in functions if f.is_entry and len(f.parameters) == 2]
     if missing := [name for name in entries if name not in complete]:
         raise InternalError("a generated module", f"no entry `{missing[0]}(memory, sizes)`")
