@@ -216,6 +216,7 @@ class _Run:
             self.minibatches.require_whole(self.examples, carried[0])
         net.total_epochs = plan.epochs
         net.total_steps = max(1, plan.epochs * self.minibatches.count(self.examples))
+        self.at_once = 1  # steps in a call of native code
         self.good = Snapshot.of(net)
 
     def history(self) -> History:
@@ -276,15 +277,16 @@ class _Run:
         net, step = self.net, self.net.compiled("step")
         sizes = sizes_of(step.interface.inputs, self.training)
         size = sizes[BATCH] = min(self.minibatches.size, self.examples)
-        order, done, count = self.minibatches.order(self.examples, net.epochs_done), 0, 1
+        order, done = self.minibatches.order(self.examples, net.epochs_done), 0
         whole = len(order) // size if self.are_copied(step) else 0
         while done < whole:
-            count = min(count, whole - done)
+            count = min(self.at_once, whole - done)
             start = time.perf_counter()
             losses = net.run_steps(step, self.training, order[done * size : (done + count) * size], sizes)
             took, done = time.perf_counter() - start, done + count
             yield np.asarray(sum(losses.T), np.float64), size
-            count = max(1, int(count * min(PATIENCE / took, MOST)))
+            if count == self.at_once:  # else these were the last ones
+                self.at_once = max(1, int(count * min(PATIENCE / max(took, 1e-9), MOST)))
         roots = tuple(step.roots.values())
         for arrays in self.minibatches.over(self.training, net.epochs_done, done):
             sizes[BATCH] = len(next(iter(arrays.values())))
