@@ -296,10 +296,7 @@ class _Run:
 
     def are_copied(self, step: Compiled) -> bool:
         """Whether native code can copy the examples of a batch together."""
-        dtypes = {name: np.dtype(np.int64) if a.dtype.kind in "iu" else a.dtype for name, a in self.training.items()}
-        return all(
-            kind_of(array, dtypes[name]) is not None for name, array in self.training.items() if name in step.read
-        )
+        return all(kind_of(self.training[name]) is not None for name in step.read)
 
     def not_finite(self, what: str) -> NoReturn:
         """Undo the epoch, run it again up to the step that failed, and say which tensor is the first not finite."""

@@ -13,6 +13,7 @@ import pytest
 import netlang
 from netlang.runtime.net import Net
 from netlang.runtime.training import _Run
+from netlang.targets.cpu.epochs import kind_of
 
 NOISY = """
 net Noisy(hidden=8):
@@ -124,19 +125,20 @@ def test_how_many_steps_a_call_does_changes_nothing(monkeypatch: pytest.MonkeyPa
     assert steps == [1] * 16
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int32", "uint32", "int64", "bool"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "int64"])
 def test_labels_of_any_width(dtype: str) -> None:
-    expected = bits(fitted(NOISY, EXAMPLES[NOISY]))
-    data = EXAMPLES[NOISY]
-    labels = data["y"].astype(dtype) if dtype != "bool" else data["y"]
-    assert bits(fitted(NOISY, {"x": data["x"], "y": labels})) == expected
+    order = np.random.default_rng(1).permutation(75)[:64]
+    found = []
+    for labels in (EXAMPLES[NOISY]["y"], EXAMPLES[NOISY]["y"].astype(dtype)):
+        net = netlang.loads(NOISY)
+        data = {"x": EXAMPLES[NOISY]["x"].astype(np.float32), "y": labels}
+        found.append(net.run_steps(net.compiled("step"), data, order, {"batch": 16}).tobytes())
+    assert found[0] == found[1]
 
 
-def test_examples_that_do_not_lie_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = bits(fitted(NOISY, EXAMPLES[NOISY]))
-    x = np.zeros((75, 8), np.float32)[:, ::2]
-    x[...] = EXAMPLES[NOISY]["x"]
-    assert bits(fitted(NOISY, {"x": x, "y": EXAMPLES[NOISY]["y"]})) == expected
+@pytest.mark.parametrize("examples", [np.zeros(4, np.int8), np.zeros(4, ">f4"), np.zeros((4, 4), np.float32)[:, ::2]])
+def test_what_cannot_be_copied(examples: np.ndarray) -> None:
+    assert kind_of(examples) is None
 
 
 def test_the_step_that_is_not_finite_is_named() -> None:

@@ -86,14 +86,11 @@ def entry(dtype: np.dtype[Any]) -> Entry:
     return compile_module(text(), ["epoch"], dtype=dtype).entry("epoch")
 
 
-def kind_of(examples: Array, dtype: np.dtype[Any]) -> int | None:
-    """How examples are copied to batches of a dtype; None where they cannot be."""
-    pair = _name(examples.dtype), _name(dtype)
-    return COPIES.index(pair) if pair in COPIES and examples.flags.c_contiguous else None
-
-
-def _name(dtype: np.dtype[Any]) -> str:
-    return f"{dtype.kind}{8 * dtype.itemsize}" if dtype.isnative else ""
+def kind_of(examples: Array) -> int | None:
+    """How examples are copied to batches; None where they cannot be."""
+    name = f"{examples.dtype.kind}{8 * examples.dtype.itemsize}"
+    found = [k for k, (source, _) in enumerate(COPIES) if source == name]
+    return found[0] if found and examples.dtype.isnative and examples.flags.c_contiguous else None
 
 
 def plan(
@@ -129,7 +126,7 @@ def plan(
     }
     words = [first[name] for name in PLAN[:-1]]
     for source, target in columns:
-        kind = kind_of(source, target.dtype)
+        kind = kind_of(source)
         assert kind is not None
         words += [kind, target[0].size, address(source), address(target)]
     return np.array([*words, *map(address, losses)], np.int64)
