@@ -1,6 +1,7 @@
-"""The order of a tensor's dimensions in memory: images inside a program have their channels last.
+"""The order of a tensor's dimensions in memory: inside a program, images have channels last, recurrences time first.
 
-An equation that only the program itself reads may keep its dimensions in any order, if all that read it follow. A
+An equation that only the program itself reads may keep its dimensions in any order, if all that read it follow. What
+a step of a loop over time computes is then side by side, for all examples: a step reads and writes whole pages. A
 dimension is *spatial* where windows that overlap are taken of it (`x[m, i + p]`), or where it goes through an equation
 together with one that is. The dimension before the spatial ones that no window is taken of, the channels, becomes the
 last: sums over windows then have neighbours in memory for the lanes of vectors, and what follows on them long loops.
@@ -8,8 +9,9 @@ last: sums over windows then have neighbours in memory for the lanes of vectors,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from netlang.graph.expression import Expr, Read, Reduce
 from netlang.graph.graph import Graph
@@ -23,19 +25,37 @@ from netlang.schedule.tiling import guess
 
 Dimension = tuple[str, int]
 Order = tuple[int, ...]
+_NONE: Mapping[str, Order] = MappingProxyType({})
 
 
 def with_layouts(graph: Graph, fixed: Iterable[str]) -> Graph:
-    """The graph with the dimensions of equations in the order of memory; those of `fixed` nodes and of loops stay."""
-    kept = {*fixed, *(n.name for part in graph.components if isinstance(part, Loop) for n in part.nodes)}
-    spatial = _Spatial.of(graph)
+    """The graph with the dimensions of equations in the order of memory; those of `fixed` nodes stay."""
+    kept = {*fixed}
     orders: dict[str, Order] = {}
+    for part in graph.components:
+        if isinstance(part, Loop):
+            orders |= {name: order for name, order in _time_first(part) if name not in kept}
+            kept |= {node.name for node in part.nodes}
+    spatial = _Spatial.of(graph)
     for node in graph:
         if isinstance(node, Equation | View) and node.name not in kept:
             order = _channels_last(node, spatial)
             if order is not None:
                 orders[node.name] = order
     return _with_turned(_reordered(graph, orders), orders) if orders else graph
+
+
+def _time_first(loop: Loop, before: Mapping[str, Order] = _NONE) -> Iterator[tuple[str, Order]]:
+    """The dimensions of what a loop computes: its time, behind those of the loops around it, and then the others."""
+    times = {name: (*before.get(name, ()), axis) for name, axis in loop.axes.items()}
+    for part in loop.body:
+        if isinstance(part, Loop):
+            yield from _time_first(part, times)
+            continue
+        first = times[part.name]
+        order = (*first, *(k for k in range(len(part.shape)) if k not in first))
+        if order != tuple(range(len(part.shape))):
+            yield part.name, order
 
 
 def _channels_last(node: Node, spatial: _Spatial) -> Order | None:

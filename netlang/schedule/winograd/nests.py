@@ -135,6 +135,8 @@ class _Tiled(_Nest):
         """Whether each thread has blocks of its own, and how many tiles are in a block."""
         plan, height = self.plan, SUMS * LANES // self.plan.panels[0].panel
         each = self.places * (plan.channels + plan.pitch)
+        if each * height > CACHE:
+            height //= 2  # a lower register tile rather than what does not stay in the cache
         many = height * max(1, CACHE // (each * height))
         is_own = plan.elements <= SMALL and not (self.rows.is_constant and self.rows.constant < 4 * many)
         if not is_own:
