@@ -169,13 +169,17 @@ class Loop:
 
 @dataclass(frozen=True)
 class Share:
-    """The statements for each part of `extent` units: from the index `first` to before `last`, multiples of `grain`."""
+    """The statements for each part of `extent` units: from the index `first` to before `last`, multiples of `grain`.
+
+    Parts may be smaller than those of each thread, but not below `least` units; where that is 0, they may not.
+    """
 
     first: str
     last: str
     extent: Int
     grain: int
     body: tuple[Statement, ...]
+    least: int = 0
 
 
 @dataclass(frozen=True)
@@ -512,7 +516,7 @@ def rewrite_statements(
         if isinstance(s, Block):
             return type(s)(*(_with_integers(getattr(s, name), ints) for name in _FIELDS[type(s)]))
         if isinstance(s, Share):
-            return Share(s.first, s.last, ints(s.extent), s.grain, tuple(map(one, s.body)))
+            return replace(s, extent=ints(s.extent), body=tuple(map(one, s.body)))
         if isinstance(s, Alone):
             return Alone(tuple(map(one, s.body)))
         return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))

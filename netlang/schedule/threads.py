@@ -38,7 +38,7 @@ from netlang.schedule.program import (
     places,
     statements,
 )
-from netlang.schedule.tiling import guess
+from netlang.schedule.tiling import ROWS, guess
 
 Body = tuple[Statement, ...]
 
@@ -47,6 +47,7 @@ SHORT, MUCH = 16, 2048  # turns of a loop that may be written out, and cycles of
 GRAIN = 64  # of shorter ones, and of lanes of a product of few rows, as many go together, so that no vector is split
 LEAST = 2048  # of less work, in cycles, a statement is left to one thread
 MANY = 16  # turns of a loop are enough
+PIECE = 8192  # cycles of a part that is worth its own, when threads have several
 OFTEN = 8192  # of more, threads may wait for each other in every turn of a loop
 
 
@@ -60,6 +61,7 @@ def for_threads(
     threads = _Threads(tensors, buffers, dict(extents), body)
     work = threads.cycles(body)
     shared = threads.phases(body) if guess(work) >= LEAST else (_alone(body),)
+    shared = tuple(map(threads.in_several, shared))
     for name in threads.private:
         buffers[name] = replace(buffers[name], private=True)
     return shared, work
@@ -240,6 +242,25 @@ class _Threads:
         ends = [loop.stops for loop in inside if isinstance(loop, Loop)]
         are_short = all(any(stop.is_constant and stop.constant <= SHORT for stop in stops) for stops in ends)
         return are_short and guess(self.cycles(body)) < MUCH
+
+    def in_several(self, s: Statement) -> Statement:
+        """The statement, with how small parts of what is shared may be."""
+        if isinstance(s, Share):
+            return replace(s, least=self._least(s))
+        return replace(s, body=tuple(map(self.in_several, s.body))) if isinstance(s, Loop | Guard) else s
+
+    def _least(self, share: Share) -> int:
+        """The fewest units of a part; 0 where a thread's units are better done together.
+
+        Of a product's rows these are some register tiles. A part of its lanes copies the rows: that is done once.
+        """
+        ends = {share.first, share.last}
+        products = [s for s in statements(share.body) if isinstance(s, Multiply)]
+        if any(ends & s.lanes.indices() for s in products):
+            return 0
+        least = ROWS if any(ends & rows.indices() for s in products for rows in s.rows) else 1
+        unit = guess(self.cycles(substituted(share.body, {share.first: ZERO, share.last: ONE})))
+        return max(least, PIECE // max(1, unit), share.grain)
 
     # --- what is free of each other ---
 

@@ -15,6 +15,7 @@ from netlang.cli.entry import main
 from netlang.diagnostics import NetlangError
 from netlang.runtime.net import Net
 from netlang.runtime.synthetic import random_inputs
+from netlang.schedule import threads as sharing
 from netlang.schedule.program import Alone, Share, statements
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu import program as cpu
@@ -72,6 +73,7 @@ train Wide:
 @pytest.fixture(autouse=True)
 def small_runs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "ENOUGH", 1)
+    monkeypatch.setattr(sharing, "PIECE", 1)
 
 
 def trained(text: str, threads: int, batch: int, dtype: str = "float32") -> list[bytes]:

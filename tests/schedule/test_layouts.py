@@ -1,4 +1,4 @@
-"""Layouts: random convolutional networks give what the reference gives, and dimensions go where lanes want them."""
+"""Layouts: random convolutional networks give what the reference gives, and dimensions go where they are wanted."""
 
 from __future__ import annotations
 
@@ -192,6 +192,42 @@ net Words:
 """
     graph = netlang.loads(text).model.gradient_graph(["W"])
     assert with_layouts(graph, graph.gradients.values()) is graph
+
+
+def test_a_step_of_a_recurrence_is_side_by_side() -> None:
+    text = """
+net Reader:
+    input  x[T, 8]
+    h = x -> lstm(16)
+    y = h -> dense(3)
+    output y
+"""
+    graph = netlang.loads(text).model.forward_graph
+    made = laid_out(graph, list(graph.outputs.values()))
+    assert [str(n) for n in made["lstm_1.c"].shape] == ["T", "batch", "16"]
+    assert [str(n) for n in made["dense_1.y"].shape] == ["batch", "T", "3"]
+    (name,) = graph.outputs.values()
+    asked = laid_out(graph, [name, "lstm_1.h"])
+    assert asked["lstm_1.h"].shape == graph["lstm_1.h"].shape
+
+
+def test_and_one_of_a_recurrence_in_a_recurrence() -> None:
+    text = """
+net Grid:
+    input  x[T, S, 8]
+    h[t, s, i] = tanh(x[t, s, i] + (0.5 * h[t-1, s, i] else 0) + (0.3 * h[t, s-1, 7 - i] else 0))
+    y[i] = sum(t, s) h[t, s, i]
+    output y
+"""
+    net = netlang.loads(text)
+    graph = net.model.forward_graph
+    made = laid_out(graph, list(graph.outputs.values()))
+    assert [str(n) for n in made["h"].shape] == ["T", "S", "batch", "8"]
+    sizes = {"batch": 3, "T": 5, "S": 4}
+    (name,) = graph.outputs.values()
+    x = np.random.default_rng(0).normal(size=(3, 5, 4, 8))
+    found = build(schedule(graph, [name]), np.float64).run({"x": x}, sizes)[name]
+    np.testing.assert_allclose(found, evaluate(graph, {"x": x}, sizes, only=[name])[name], rtol=1e-12)
 
 
 def test_the_carried_and_the_updated_stay() -> None:

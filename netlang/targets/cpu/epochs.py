@@ -23,7 +23,7 @@ COPIES = (("f32", "f32"), ("f64", "f64"), ("i64", "i64"), ("i32", "i64"), ("u16"
 
 GATHER = """
 def gather_{source}(rows: i64, width: i64, order: i64[:], source: {source}[:], target: {target}[:], team: i64[:]):
-    while another(team, order, source, target):
+    while another(team, 0, order, source, target):
         first = share(rows, 1, team, 0)
         last = share(rows, 1, team, 1)
         for r in range(first, last):

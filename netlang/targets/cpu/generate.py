@@ -220,7 +220,10 @@ class _Function:
     def _share(self, s: Share) -> None:
         write = self.body
         extent = self.names.of("size", "size") if self.kernel.flat else write.integer(s.extent)
-        write.emit(f"while another(team{POINTERS}):")
+        units = "0"
+        if s.least:
+            units = f"{extent}//{s.least}" if self.kernel.flat else write.integer(s.extent // s.least)
+        write.emit(f"while another(team, {units}{POINTERS}):")
         write.margin += "    "
         for name, behind in ((s.first, 0), (s.last, 1)):
             write.emit(f"{self.names.of('index', name)} = share({extent}, {s.grain}, team, {behind})")

@@ -17,9 +17,9 @@
     Whether a float is NaN.
 `pack(...) turn(...) multiply_n(...) dot(...) transform_mxn(...) transform_mxn_mxn(...)`
     Copies, products (n is the width of panels) and transformations of blocks; see `copies`, `products`, `transforms`.
-`another(team, x, ...) alone(team, x, ...)`
+`another(team, units, x, ...) alone(team, x, ...)`
     Whether there is another part to do, or something for one thread; when there is not, all of it is done. What is at
-    the pointers x may then have been changed by others. See `sharing`.
+    the pointers x may then have been changed by others. Of many units there are smaller parts. See `sharing`.
 `share(n, grain, team, behind)`
     Where the part at hand begins when n units are shared, in multiples of a grain; with 1, where the part behind does.
 `invoke(address, memory, sizes)`
@@ -47,7 +47,7 @@ from numba.core import cgutils, types
 
 from netlang.schedule.program import NARROW, PANELS, transform_name
 from netlang.schedule.winograd.interpolation import sizes
-from netlang.targets.cpu.sharing import PART, PARTS, TEAM
+from netlang.targets.cpu.sharing import COUNT, PART, TEAM
 
 INTEGER = ir.IntType(64)
 SUFFIX = {types.float32: "f32", types.float64: "f64"}
@@ -275,7 +275,7 @@ def _invoke(*arguments: Any) -> Typed | None:
 def _share(*arguments: Any) -> Typed | None:
     def emit(context: Any, builder: Any, values: list[Any]) -> Any:
         units, grain, team, behind = values
-        part, parts = (builder.load(builder.gep(team, [ir.Constant(INTEGER, TEAM.index(n))])) for n in (PART, PARTS))
+        part, parts = (builder.load(builder.gep(team, [ir.Constant(INTEGER, TEAM.index(n))])) for n in (PART, COUNT))
         grains = builder.sdiv(builder.add(units, builder.sub(grain, ir.Constant(INTEGER, 1))), grain)
         start = builder.mul(builder.sdiv(builder.mul(grains, builder.add(part, behind)), parts), grain)
         return builder.select(builder.icmp_signed("<", start, units), start, units)
@@ -284,16 +284,23 @@ def _share(*arguments: Any) -> Typed | None:
     return Typed(integer, (integer, integer, types.CPointer(integer), integer), emit) if len(arguments) == 4 else None
 
 
-def _taken(name: str) -> Intrinsic:
-    def typed(team: Any, *pointers: Any) -> Typed:
+def _taken(name: str, numbers: int) -> Intrinsic:
+    """A call with the team and some numbers; pointers may follow."""
+
+    def typed(*arguments: Any) -> Typed | None:
+        own = 1 + numbers
+        if len(arguments) < own:
+            return None
+
         def emit(context: Any, builder: Any, values: list[Any]) -> Any:
             # a parameter that no other argument overlaps would be taken to stay as it is, had it not been given away
-            for value in values[1:]:
+            for value in values[own:]:
                 kind = ir.FunctionType(ir.VoidType(), [value.type])
                 builder.asm(kind, "", "r,~{memory}", [value], side_effect=True)
-            return _call(builder, f"nl_{name}", ir.IntType(1), values[:1])
+            return _call(builder, f"nl_{name}", ir.IntType(1), values[:own])
 
-        return Typed(types.boolean, (types.CPointer(types.int64), *pointers), emit)
+        wanted = (types.CPointer(types.int64), *[types.int64] * numbers, *arguments[own:])
+        return Typed(types.boolean, wanted, emit)
 
     return Intrinsic(name, typed)
 
@@ -315,8 +322,8 @@ INTRINSICS = {
         Intrinsic("isnan", _isnan),
         Intrinsic("invoke", _invoke),
         Intrinsic("share", _share),
-        _taken("another"),
-        _taken("alone"),
+        _taken("another", 1),
+        _taken("alone", 0),
         Intrinsic("opaque", _opaque),
     )
 }

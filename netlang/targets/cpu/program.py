@@ -24,7 +24,7 @@ from netlang.targets.cpu.address import address, aligned
 from netlang.targets.cpu.cache import ObjectCache
 from netlang.targets.cpu.generate import ENTRY, PREPARE, address_slots, entries, generate, number_slots
 from netlang.targets.cpu.native import Entry, NativeModule, Unit, compile_module, find_module
-from netlang.targets.cpu.sharing import APART, MOST, OWN, PARTS, SHARED
+from netlang.targets.cpu.sharing import APART, EACH, MOST, OWN, PARTS, SEVERAL, SHARED
 from netlang.targets.cpu.team import team
 
 Array = npt.NDArray[Any]
@@ -388,7 +388,9 @@ def _numbers(slots: Mapping[str, int], parts: int) -> tuple[Array, Array]:
     counters = np.zeros(3 * APART, np.int64)
     numbers = np.zeros((parts + (parts > 1), len(slots)), np.int64)
     numbers[:parts, slots[OWN]] = range(parts)
-    numbers[:parts, slots[PARTS]] = parts
+    each = max(1, min(SEVERAL, MOST // parts))
+    numbers[:parts, slots[EACH]] = each
+    numbers[:parts, slots[PARTS]] = parts * each if parts > 1 else 1
     numbers[-1, slots[PARTS]] = 1
     numbers[:, slots[SHARED]] = -(-address(counters) // (8 * APART)) * 8 * APART
     return numbers, counters
