@@ -176,6 +176,28 @@ def test_steps_are_those_of_the_plain_sums(
             assert np.abs(one[name] - value).max() <= 10 * bound * change + unit, name
 
 
+@pytest.mark.parametrize("batch", [1, 9, 70])  # chunks of tiles for one part, for a few, and several for each
+def test_the_gradient_by_a_small_filter_is_summed_in_parts(batch: int) -> None:
+    """Each of its own tiles, so that threads need nothing of each other's until the sums of the parts are added."""
+    graph, _ = netlang.loads(trained("conv(24, 3, pad=1)", 40, 18, 16)).model.computed("step")
+    roots = {"conv_2.W": graph.updates["conv_2.W"]}
+    fewer, plain = (schedule(graph, [], roots, winograd=winograd) for winograd in (True, False))
+    (name,) = (t for t in fewer.tensors if t.startswith("d/conv_2.W.products") and t in fewer.buffers)
+    (left,) = (t for t in fewer.tensors if t.startswith("d/conv_2.W.left") and t in fewer.buffers)
+    assert fewer.buffers[left].private
+    assert not fewer.buffers[name].private
+    held = values(graph, {"batch": batch}, scale=0.1)
+    found = []
+    for program, threads in ((plain, 1), (fewer, 1), (fewer, 2), (fewer, 5)):
+        given = {n: np.array(v, np.float64) for n, v in held.items() if n in program.buffers}
+        build(program, np.float64, threads=threads).run(given, {"batch": batch}, {})
+        found.append(given["conv_2.W"])
+    expected, one, *others = found
+    assert np.abs(one - expected).max() <= 1e-12 * np.abs(expected - held["conv_2.W"]).max()
+    for other in others:
+        np.testing.assert_array_equal(other, one)
+
+
 def test_few_lanes_are_computed_for_nothing() -> None:
     graph, roots = netlang.loads(trained("conv(50, 5, pad=2)", 20, 14, 14)).model.computed("step")
     program = schedule(graph, roots.values(), graph.updates, winograd=True)

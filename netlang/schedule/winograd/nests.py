@@ -5,7 +5,9 @@ and the sums of these. Where the filter is small, each thread does blocks of its
 the products stay in its cache; where it is large, blocks are large, and threads share each of the parts.
 
 Of the gradient by a filter, some chunks of tiles are worked on after others: threads share the tiles of one factor,
-which are transformed, then strips of the channels of the other one, which are multiplied with them.
+which are transformed, then strips of the channels of the other one, which are multiplied with them. Where there are few
+strips, and so few products that there is room for more than one sum of each, threads share the chunks instead: what one
+transforms, no other one reads.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from netlang.graph.constructors import at_least_zero
 from netlang.graph.expression import Read, Whole
 from netlang.graph.integer import ONE, ZERO, Int, index, integer, product
 from netlang.graph.traversal import substitute
@@ -20,7 +23,19 @@ from netlang.schedule.blocks import Nests
 from netlang.schedule.collapse import substituted
 from netlang.schedule.nest import scalars_and_stores
 from netlang.schedule.order import Group
-from netlang.schedule.program import LANES, SUMS, Assign, Loop, Multiply, Share, Statement, Step, Transform
+from netlang.schedule.program import (
+    LANES,
+    SUMS,
+    Assign,
+    Guard,
+    Loop,
+    Multiply,
+    Share,
+    Statement,
+    Step,
+    Store,
+    Transform,
+)
 from netlang.schedule.tiling import round_up
 from netlang.schedule.winograd.interpolation import Matrix
 from netlang.schedule.winograd.plans import STRIP, Correlated, Panels, Places, Plan, Tiled, Window, places
@@ -32,6 +47,8 @@ SMALL = 2**20  # of a filter that is read again for every such block
 TOGETHER = 2**21  # of tiles and products that stay in the cache of all threads
 CHUNK = 64  # tiles over which is summed at a time
 GROUP = 2**19  # elements of transformed tiles of the right factor that stay in the cache of all threads
+PARTS = 8  # of all chunks, each with sums of its own
+SUMMED = 2**21  # elements of such sums
 APART = 1  # rows between places: at distances of powers of two they would compete for few lines of a cache
 LONG = CHUNK + APART
 
@@ -228,34 +245,38 @@ class _Correlated(_Nest):
         self.together = max(1, GROUP // (self.places * LONG * plan.pitch))
         if self.chunks.is_constant:
             self.together = min(self.together, self.chunks.constant)
+        self.wide = plan.strip + APART
+        self.high = self.places * self.wide  # rows of products of a strip
+        height = self.strips * self.high
+        self.parts = PARTS if not plan.around and PARTS * height * plan.pitch <= SUMMED else 1
+        self.products = nests.matrix(f"{self.name}.products", integer(self.parts * height), integer(plan.pitch))
+        if self.parts > 1:
+            self.together = 1
         height = self.places * self.panels * self.together
         self.right = nests.matrix(f"{self.name}.right", integer(height), integer(LONG * plan.panel))
         self.left = nests.matrix(f"{self.name}.left", integer(self.places * LONG), integer(STRIP))
-        self.wide = plan.strip + APART
-        self.high = self.places * self.wide  # rows of products of a strip
-        self.products = nests.matrix(f"{self.name}.products", integer(self.strips * self.high), integer(plan.pitch))
         self.around = {name: self.nests.index(name, extent) for name, extent in plan.around}
         self.known = {name: index(own) for name, own in self.around.items()}
 
     def body(self) -> Body:
-        """Some chunks after others; of each the right factor, then all strips; at last the results of each strip."""
+        if self.parts > 1:
+            return self._in_parts()
         plan, strips = self.plan, integer(self.strips)
         count = (self.chunks + (self.together - 1)) // self.together
         group = self.nests.index("group", count)
         before = index(group) * self.together
-        rows = integer(self.together * CHUNK)
-        row, strip, last = (
-            self.nests.index("row", rows),
-            self.nests.index("strip", strips),
-            self.nests.index("strip", strips),
-        )
-        left = self.chunks - before
+        rows, chunk = integer(self.together * CHUNK), self.nests.index("chunk", integer(self.together))
+        row, strip, last = (self.nests.index(*each) for each in (("row", rows), ("strip", strips), ("strip", strips)))
 
         def right(first: Int, ends: tuple[Int, ...]) -> Body:
-            return (Loop(row, (first,), (*ends, self.rows - before * CHUNK), self._right(before, index(row))),)
+            inner = self._right(before * CHUNK + index(row), index(row) // CHUNK, index(row) % CHUNK)
+            return (Loop(row, (first,), (*ends, self.rows - before * CHUNK), inner),)
 
         def products(first: Int, ends: tuple[Int, ...]) -> Body:
-            return (Loop(strip, (first,), ends, self._strip(before, left, index(strip))),)
+            number = before + index(chunk)
+            inner = self._strip(number, index(chunk), index(strip), index(strip) * self.high, number)
+            over_chunks = Loop(chunk, (ZERO,), (integer(self.together), self.chunks - before), inner)
+            return (Loop(strip, (first,), ends, (over_chunks,)),)
 
         def results(first: Int, ends: tuple[Int, ...]) -> Body:
             return (Loop(last, (first,), ends, self._sums(index(last))),)
@@ -272,14 +293,55 @@ class _Correlated(_Nest):
             whole = (Loop(self.around[other], (ZERO,), (extent,), whole),)
         return self._shared(many, lambda first, ends: (Loop(self.around[name], (first,), ends, whole),))
 
-    def _right(self, before: Int, row: Int) -> Body:
-        """A tile of the right factor, transformed, in panels."""
+    def _in_parts(self) -> Body:
+        """Part by part of the chunks, with sums of its own; then strip by strip these sums, and the results."""
+        strips, parts = integer(self.strips), integer(self.parts)
+        part, chunk = self.nests.index("part", parts), self.nests.index("chunk", self.chunks)
+        row, strip = self.nests.index("row", integer(CHUNK)), self.nests.index("strip", strips)
+        last = self.nests.index("strip", strips)
+        several = (self.chunks + (self.parts - 1)) // self.parts  # chunks of a part; the last parts may have none
+        first, number = index(part) * several, index(chunk)
+        above = (index(part) * self.strips + index(strip)) * self.high
+        inner = (
+            Loop(
+                row,
+                (ZERO,),
+                (integer(CHUNK), self.rows - number * CHUNK),
+                self._right(number * CHUNK + index(row), ZERO, index(row)),
+            ),
+            Loop(strip, (ZERO,), (strips,), self._strip(number, ZERO, index(strip), above, number - first)),
+        )
+        over_chunks = Loop(chunk, (first,), (first + several, self.chunks), inner)
+        return (
+            *self._shared(parts, lambda begin, ends: (Loop(part, (begin,), ends, (over_chunks,)),)),
+            *self._shared(
+                strips,
+                lambda begin, ends: (
+                    Loop(last, (begin,), ends, (*self._added(index(last), several), *self._sums(index(last)))),
+                ),
+            ),
+        )
+
+    def _added(self, strip: Int, several: Int) -> Body:
+        """The sums of the other parts added to those of the first one, where they have chunks."""
+        part, row = self.nests.index("part", integer(self.parts)), self.nests.index("row", integer(self.high))
+        lane = self.nests.index("lane", integer(self.plan.pitch))
+        here = strip * self.high + index(row)
+        other = Read(self.products, (index(part) * (self.strips * self.high) + here, index(lane)))
+        add: Body = (Store(self.products, (here, index(lane)), other, "sum"),)
+        for name, extent in ((lane, self.plan.pitch), (row, self.high)):
+            add = (Loop(name, (ZERO,), (integer(extent),), add),)
+        has_some = at_least_zero(self.chunks - 1 - index(part) * several)
+        return (Loop(part, (ONE,), (integer(self.parts),), (Guard(has_some, add),)),)
+
+    def _right(self, number: Int, chunk: Int, row: Int) -> Body:
+        """A tile of the right factor, transformed, in panels: its row of those of a chunk."""
         plan, factor = self.plan, self.plan.right
-        names, tile = self._tile(plan.rows, before * CHUNK + row)
+        names, tile = self._tile(plan.rows, number)
 
         def some(panel: Int, lanes: int) -> Body:
             known = self.known | tile | {factor.index: panel * plan.panel}
-            to = row // CHUNK * (self.places * self.panels) + panel, row % CHUNK * plan.panel
+            to = chunk * (self.places * self.panels) + panel, row * plan.panel
             target = self.right, to, integer(self.panels * LONG * plan.panel)
             return (self._transform(*factor.transform, known, (factor.index, (integer(lanes),)), target),)
 
@@ -301,43 +363,41 @@ class _Correlated(_Nest):
         first = strip * most
         return first, (integer(most), extent - first)[: 1 if extent % most == 0 else 2]
 
-    def _strip(self, before: Int, left: Int, strip: Int) -> Body:
-        """The products of some channels of the left factor and all of the right one, for the chunks that are `left`."""
+    def _strip(self, number: Int, chunk: Int, strip: Int, above: Int, start: Int) -> Body:
+        """The products of some channels of the left factor and all of the right one, for a chunk: from a row on.
+
+        They are added to what is there where `start` is not 0. The right factor's tiles are those of a `chunk` there.
+        """
         plan, factor = self.plan, self.plan.left
         first, channels = self._channels(strip)
-        chunk = self.nests.index("chunk", integer(self.together))
-        start = (before + index(chunk)) * CHUNK
-        row, rows = self.nests.index("row", integer(CHUNK)), (integer(CHUNK), self.rows - start)
-        names, tile = self._tile(plan.rows, start + index(row))
-        known, target = (
-            self.known | tile | {factor.index: first},
-            (self.left, (index(row), ZERO), integer(LONG * STRIP)),
-        )
+        row, rows = self.nests.index("row", integer(CHUNK)), (integer(CHUNK), self.rows - number * CHUNK)
+        names, tile = self._tile(plan.rows, number * CHUNK + index(row))
+        known = self.known | tile | {factor.index: first}
+        target = self.left, (index(row), ZERO), integer(LONG * STRIP)
         transform = self._transform(*factor.transform, known, (factor.index, channels), target)
-        part = self.nests.index("part", integer(self.places))
+        place = self.nests.index("place", integer(self.places))
 
         def multiply(panel: Int, lanes: int) -> Body:
-            at = ((index(chunk) * self.places + index(part)) * self.panels + panel) * (LONG * plan.panel)
+            at = ((chunk * self.places + index(place)) * self.panels + panel) * (LONG * plan.panel)
             each = Multiply(
                 target=self.products,
-                first=strip * self.high + index(part) * self.wide,
+                first=above + index(place) * self.wide,
                 rows=channels,
-                left=Read(self.left, (index(part) * LONG, ZERO)),
+                left=Read(self.left, (index(place) * LONG, ZERO)),
                 row=ONE,
                 right=Read(self.right, (ZERO, at)),
                 panel=plan.panel,
                 lanes=integer(lanes),
                 steps=(Step(rows, integer(STRIP), integer(STRIP)),),
-                start=before + index(chunk),
+                start=start,
                 to=panel * plan.panel,
             )
             return (each,)
 
-        inner = (
+        return (
             Loop(row, (ZERO,), rows, (*names, transform)),
-            Loop(part, (ZERO,), (integer(self.places),), self._by_panels(multiply)),
+            Loop(place, (ZERO,), (integer(self.places),), self._by_panels(multiply)),
         )
-        return (Loop(chunk, (ZERO,), (integer(self.together), left), inner),)
 
     def _sums(self, strip: Int) -> Body:
         """The results of a strip, and what follows on them."""
