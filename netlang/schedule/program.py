@@ -171,6 +171,7 @@ class Loop:
 class Share:
     """The statements for each part of `extent` units: from the index `first` to before `last`, multiples of `grain`.
 
+    No part has less than a grain, unless it is empty or the only one.
     Parts may be smaller than those of each thread, but not below `least` units; where that is 0, they may not.
     """
 

@@ -48,6 +48,7 @@ GRAIN = 64  # of shorter ones, and of lanes of a product of few rows, as many go
 LEAST = 2048  # of less work, in cycles, a statement is left to one thread
 MANY = 16  # turns of a loop are enough
 PIECE = 8192  # cycles of a part that is worth its own, when threads have several
+VECTORS = 512  # turns, from which an optimizer takes vectors wherever it can; below, it may find them not worth a check
 OFTEN = 8192  # of more, threads may wait for each other in every turn of a loop
 
 
@@ -203,8 +204,8 @@ class _Threads:
             )
             outside = Loop(inner.index, (index(first) // few.constant,), (last_turn,), (within,))
             return (Share(first, last, extent * few, 1, (outside,)),)
-        is_long = guess(self.cycles(inner.body)) >= LONG and not self._may_be_vectors(inner.body)
-        grain = 1 if is_long else GRAIN
+        is_long = guess(self.cycles(inner.body)) >= LONG
+        grain = VECTORS if self._may_be_vectors(inner.body) else 1 if is_long else GRAIN
 
         def change(s: Statement) -> Statement:
             if isinstance(s, Loop):
@@ -233,8 +234,8 @@ class _Threads:
     def _may_be_vectors(self, body: Body) -> bool:
         """Whether an optimizer may write out all loops of a turn's sums, and compute several turns in a vector.
 
-        It may add in another order there than in what is left of a run. So that this does not depend on the number of
-        threads, no vector must be split.
+        It may add in another order there than in what is left of a run, or in a short one. So that this does not depend
+        on the number of threads, no vector must be split, and no part be short.
         """
         inside = list(statements(body))
         if any(isinstance(s, Block) for s in inside) or not any(isinstance(s, Combine) for s in inside):
@@ -254,6 +255,7 @@ class _Threads:
 
         Of a product's rows these are some register tiles. A part of its lanes copies the rows: that is done once.
         """
+        assert not any(True for _ in share.extent.fetches()), "all threads must find the same number of units"
         ends = {share.first, share.last}
         products = [s for s in statements(share.body) if isinstance(s, Multiply)]
         if any(ends & s.lanes.indices() for s in products):

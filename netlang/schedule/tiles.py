@@ -277,8 +277,11 @@ def _can_be_kept(t: Tiling) -> bool:
 
 
 def _enough(t: Tiling, group: Group, many: Int | None = None) -> Condition:
-    """There must be enough rows for a copy that turns the factor, and enough lanes; there are of `many`."""
-    parts = []
+    """There must be enough rows for a copy that turns the factor, and enough lanes; there are of `many`.
+
+    A number of turns must not be negative, as that of `T - 2` steps of a sequence of one.
+    """
+    parts = [count for step in t.steps for count in step.counts]
     if t.lanes.step != ONE and not t.is_hoisted(group) and not t.is_kept and t.rows.extent != many:
         parts.append(t.rows.extent - LEAST_ROWS)
     if t.lanes.extent != many:

@@ -155,10 +155,16 @@ def test_an_interruption_comes_soon_and_undoes_the_epoch() -> None:
     count = 20_000
     data = {"image": np.zeros((count, 3, 12, 12), np.float32), "y": np.zeros(count, np.int64)}
     net.fit({name: array[:64] for name, array in data.items()}, epochs=1)  # compiled
-    timer = threading.Timer(0.2, _thread.interrupt_main)
-    timer.start()
-    start = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
-        net.fit(data, epochs=10_000)
-    assert time.perf_counter() - start < 30
+    for _ in range(3):  # one that meets a callback of the garbage collection, as of Hypothesis, is lost to all
+        timer = threading.Timer(0.2, _thread.interrupt_main)
+        timer.start()
+        start = time.perf_counter()
+        try:
+            net.fit(data, epochs=net.epochs_done + 100)
+        except KeyboardInterrupt:
+            break
+        timer.join()
+    else:
+        pytest.fail("no interruption was heard")
+    assert time.perf_counter() - start < 15
     assert net.steps_done == net.epochs_done * count // 32

@@ -210,3 +210,20 @@ def test_sums_that_may_become_vectors_have_the_same_bits() -> None:
     given = {name: value.astype(np.float32) for name, value in arrays.items()}
     found = [cpu.build(program, threads=threads).run(given, {"batch": 5})[root].copy() for threads in (1, 2, 3, 4)]
     assert len({each.tobytes() for each in found}) == 1
+
+
+@pytest.mark.parametrize("batch", [64, 130, 600])
+def test_loops_that_are_vectors_from_some_number_of_turns_on_have_the_same_bits(batch: int) -> None:
+    """Before it takes vectors, an optimizer checks what it does not know of addresses, unless turns are few."""
+    net = netlang.loads(
+        "net Products:\n    input x[T, 4]\n    param A[4, 3] ~ normal(0, 1)\n    param B[4, 4] ~ normal(0, 1)\n"
+        "    q[t < T, i < 4, e < 3] = tanh((q[t-1, i, e] else 0.3) * A[i, e] "
+        "+ (sum(k) B[i, k] * (sum(f < 3) A[k, f] * (q[t-1, k, f] else 0))) + x[t, i])\n    output q\n"
+    )
+    graph = net.model.forward_graph
+    (root,) = graph.outputs.values()
+    program, random = schedule(graph, [root]), np.random.default_rng(0)
+    given = {"x": random.standard_normal((batch, 17, 4)), **{n: np.asarray(a, float) for n, a in net.params.items()}}
+    sizes = {"batch": batch, "T": 17}
+    found = [cpu.build(program, np.float64, threads=n).run(given, sizes)[root].copy() for n in (1, 2, 3, 5)]
+    assert len({each.tobytes() for each in found}) == 1

@@ -230,6 +230,31 @@ net Grid:
     np.testing.assert_allclose(found, evaluate(graph, {"x": x}, sizes, only=[name])[name], rtol=1e-12)
 
 
+@pytest.mark.parametrize("lag", [2, 3])
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+@pytest.mark.parametrize("of_batch", ["x[t, i]", "c[i]"])
+def test_sequences_that_are_shorter_than_what_they_look_back(lag: int, steps: int, of_batch: str) -> None:
+    """There are no terms then of the gradient by the weights, which is zero: not what memory held before."""
+    text = f"""
+net Late:
+    input  x[T, 17]
+    param  P[17, 17] ~ normal(0, 0.4)
+    param  c[17] ~ normal(0, 1)
+    h[t < T, i < 17] = tanh((sum(k) P[i, k] * (h[t-{lag}, k] else 0)) + {of_batch})
+    output h
+    loss   sum(t, i) h[t, i]^2 * x[t, i]
+"""
+    net = netlang.loads(text)
+    graph = net.model.gradient_graph(["P"])
+    (root,) = graph.gradients.values()
+    sizes = {"batch": 3, "T": steps}
+    given = {"x": np.random.default_rng(0).normal(size=(3, steps, 17))}
+    given |= {name: np.asarray(value, np.float64) for name, value in net.params.items() if name in graph.nodes}
+    program, out = build(schedule(graph, [root]), np.float64), np.full((17, 17), 7.0)
+    found = program.run({**given, root: out}, sizes)[root]
+    np.testing.assert_allclose(found, evaluate(graph, given, sizes, only=[root])[root], rtol=1e-10, atol=1e-12)
+
+
 def test_the_carried_and_the_updated_stay() -> None:
     """Every parameter, every state of the optimizer and every next value keeps its shape in a training step."""
     net = netlang.loads(IMAGES + "\ntrain Images:\n    optimizer sgd(lr=0.1, momentum=0.9)\n    batch 4\n")

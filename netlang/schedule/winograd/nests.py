@@ -242,25 +242,25 @@ class _Correlated(_Nest):
         self.rows = product(extent for _, extent in plan.rows)
         self.panels, self.strips = plan.pitch // plan.panel, -(-plan.left.extent // plan.strip)
         self.chunks = (self.rows + (CHUNK - 1)) // CHUNK
-        self.together = max(1, GROUP // (self.places * LONG * plan.pitch))
-        if self.chunks.is_constant:
-            self.together = min(self.together, self.chunks.constant)
         self.wide = plan.strip + APART
         self.high = self.places * self.wide  # rows of products of a strip
-        height = self.strips * self.high
-        self.parts = PARTS if not plan.around and PARTS * height * plan.pitch <= SUMMED else 1
-        self.products = nests.matrix(f"{self.name}.products", integer(self.parts * height), integer(plan.pitch))
-        if self.parts > 1:
-            self.together = 1
-        height = self.places * self.panels * self.together
-        self.right = nests.matrix(f"{self.name}.right", integer(height), integer(LONG * plan.panel))
+        rows = self.strips * self.high
+        self.parts = PARTS if not plan.around and PARTS * rows * plan.pitch <= SUMMED else 1
+        self.products = nests.matrix(f"{self.name}.products", integer(self.parts * rows), integer(plan.pitch))
+        self.together = 1 if self.parts > 1 else max(1, GROUP // (self.places * LONG * plan.pitch))
+        if self.chunks.is_constant:
+            self.together = min(self.together, self.chunks.constant)
+        rows = self.places * self.panels * self.together
+        self.right = nests.matrix(f"{self.name}.right", integer(rows), integer(LONG * plan.panel))
         self.left = nests.matrix(f"{self.name}.left", integer(self.places * LONG), integer(STRIP))
         self.around = {name: self.nests.index(name, extent) for name, extent in plan.around}
         self.known = {name: index(own) for name, own in self.around.items()}
 
     def body(self) -> Body:
-        if self.parts > 1:
-            return self._in_parts()
+        return self._in_parts() if self.parts > 1 else self._in_groups()
+
+    def _in_groups(self) -> Body:
+        """Some chunks after others; of each the right factor, then all strips; at last the results of each strip."""
         plan, strips = self.plan, integer(self.strips)
         count = (self.chunks + (self.together - 1)) // self.together
         group = self.nests.index("group", count)
@@ -296,42 +296,42 @@ class _Correlated(_Nest):
     def _in_parts(self) -> Body:
         """Part by part of the chunks, with sums of its own; then strip by strip these sums, and the results."""
         strips, parts = integer(self.strips), integer(self.parts)
-        part, chunk = self.nests.index("part", parts), self.nests.index("chunk", self.chunks)
+        each = (self.chunks + (self.parts - 1)) // self.parts  # chunks of a part; the last parts may have none
+        part, chunk = self.nests.index("part", parts), self.nests.index("chunk", each)
         row, strip = self.nests.index("row", integer(CHUNK)), self.nests.index("strip", strips)
         last = self.nests.index("strip", strips)
-        several = (self.chunks + (self.parts - 1)) // self.parts  # chunks of a part; the last parts may have none
-        first, number = index(part) * several, index(chunk)
+        before = index(part) * each
+        number = before + index(chunk)
         above = (index(part) * self.strips + index(strip)) * self.high
-        inner = (
-            Loop(
-                row,
-                (ZERO,),
-                (integer(CHUNK), self.rows - number * CHUNK),
-                self._right(number * CHUNK + index(row), ZERO, index(row)),
-            ),
-            Loop(strip, (ZERO,), (strips,), self._strip(number, ZERO, index(strip), above, number - first)),
+        right = self._right(number * CHUNK + index(row), ZERO, index(row))
+        products = self._strip(number, ZERO, index(strip), above, index(chunk))
+        of_chunk = (
+            Loop(row, (ZERO,), (integer(CHUNK), self.rows - number * CHUNK), right),
+            Loop(strip, (ZERO,), (strips,), products),
         )
-        over_chunks = Loop(chunk, (first,), (first + several, self.chunks), inner)
+        of_part = (Loop(chunk, (ZERO,), (each, self.chunks - before), of_chunk),)
+        of_strip = (*self._added(index(last), each), *self._sums(index(last)))
         return (
-            *self._shared(parts, lambda begin, ends: (Loop(part, (begin,), ends, (over_chunks,)),)),
-            *self._shared(
-                strips,
-                lambda begin, ends: (
-                    Loop(last, (begin,), ends, (*self._added(index(last), several), *self._sums(index(last)))),
-                ),
-            ),
+            *self._shared(parts, lambda begin, ends: (Loop(part, (begin,), ends, of_part),)),
+            *self._shared(strips, lambda begin, ends: (Loop(last, (begin,), ends, of_strip),)),
         )
 
-    def _added(self, strip: Int, several: Int) -> Body:
-        """The sums of the other parts added to those of the first one, where they have chunks."""
-        part, row = self.nests.index("part", integer(self.parts)), self.nests.index("row", integer(self.high))
+    def _added(self, strip: Int, each: Int) -> Body:
+        """The sums of the other parts added to those of the first one, where they have some of the chunks."""
+        part, place = self.nests.index("part", integer(self.parts)), self.nests.index("place", integer(self.places))
+        channel = self.nests.index(self.plan.left.index, integer(self.plan.strip))
         lane = self.nests.index("lane", integer(self.plan.pitch))
-        here = strip * self.high + index(row)
+        here = strip * self.high + index(place) * self.wide + index(channel)
         other = Read(self.products, (index(part) * (self.strips * self.high) + here, index(lane)))
         add: Body = (Store(self.products, (here, index(lane)), other, "sum"),)
-        for name, extent in ((lane, self.plan.pitch), (row, self.high)):
-            add = (Loop(name, (ZERO,), (integer(extent),), add),)
-        has_some = at_least_zero(self.chunks - 1 - index(part) * several)
+        _, channels = self._channels(strip)
+        for name, stops in (
+            (lane, (integer(self.plan.pitch),)),
+            (channel, channels),
+            (place, (integer(self.places),)),
+        ):
+            add = (Loop(name, (ZERO,), stops, add),)
+        has_some = at_least_zero(self.chunks - 1 - index(part) * each)
         return (Loop(part, (ONE,), (integer(self.parts),), (Guard(has_some, add),)),)
 
     def _right(self, number: Int, chunk: Int, row: Int) -> Body:

@@ -21,7 +21,8 @@
     Whether there is another part to do, or something for one thread; when there is not, all of it is done. What is at
     the pointers x may then have been changed by others. Of many units there are smaller parts. See `sharing`.
 `share(n, grain, team, behind)`
-    Where the part at hand begins when n units are shared, in multiples of a grain; with 1, where the part behind does.
+    Where the part at hand begins when n units are shared; with 1, where the part behind does. These are multiples of a
+    grain, and no part has less, unless it is empty or the only one.
 `invoke(address, memory, sizes)`
     Runs the entry at an address.
 `opaque(n)`
@@ -276,9 +277,9 @@ def _share(*arguments: Any) -> Typed | None:
     def emit(context: Any, builder: Any, values: list[Any]) -> Any:
         units, grain, team, behind = values
         part, parts = (builder.load(builder.gep(team, [ir.Constant(INTEGER, TEAM.index(n))])) for n in (PART, COUNT))
-        grains = builder.sdiv(builder.add(units, builder.sub(grain, ir.Constant(INTEGER, 1))), grain)
-        start = builder.mul(builder.sdiv(builder.mul(grains, builder.add(part, behind)), parts), grain)
-        return builder.select(builder.icmp_signed("<", start, units), start, units)
+        number = builder.add(part, behind)
+        start = builder.mul(builder.sdiv(builder.mul(builder.sdiv(units, grain), number), parts), grain)
+        return builder.select(builder.icmp_signed("==", number, parts), units, start)
 
     integer = types.int64
     return Typed(integer, (integer, integer, types.CPointer(integer), integer), emit) if len(arguments) == 4 else None

@@ -8,6 +8,7 @@ it passes over all phases that are behind.
 
 What has been taken is one word that all threads change: the latest phase, and a bit for each of its parts. What is done
 is counted through all phases. Neither is ever set back, so threads that are late in a run that is over stay harmless.
+How many parts a phase has is no secret between threads: each finds the same number of units from the sizes.
 """
 
 from __future__ import annotations
