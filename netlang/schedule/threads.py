@@ -205,7 +205,10 @@ class _Threads:
             outside = Loop(inner.index, (index(first) // few.constant,), (last_turn,), (within,))
             return (Share(first, last, extent * few, 1, (outside,)),)
         is_long = guess(self.cycles(inner.body)) >= LONG
-        grain = VECTORS if self._may_be_vectors(inner.body) else 1 if is_long else GRAIN
+        grain = 1 if is_long else GRAIN
+        if self._may_be_vectors(inner.body):  # of what is not added, the order does not matter
+            sums = (s for s in statements(inner.body) if isinstance(s, Combine) and s.op in ("sum", "prod"))
+            grain = VECTORS if any(True for _ in sums) else GRAIN
 
         def change(s: Statement) -> Statement:
             if isinstance(s, Loop):
