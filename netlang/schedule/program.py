@@ -171,8 +171,8 @@ class Loop:
 class Share:
     """The statements for each part of `extent` units: from the index `first` to before `last`, multiples of `grain`.
 
-    No part has less than a grain, unless it is empty or the only one.
-    Parts may be smaller than those of each thread, but not below `least` units; where that is 0, they may not.
+    No part has less than a grain, unless it is empty or the only one. A thread may have several parts, of not less than
+    `least` units each; where that is 0, it has one.
     """
 
     first: str
