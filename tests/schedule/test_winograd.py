@@ -21,7 +21,7 @@ from netlang.targets.reference import evaluate
 from tests.passes.graphs import values
 from tests.rounding import float32_bounds
 
-BOUND = {np.float64: 1e-12, np.float32: 1e-5}
+BOUND = {np.float64: 1e-12, np.float32: 2e-5}
 
 
 def text(layers: str, channels: int = 16, *extents: int) -> str:
@@ -62,11 +62,12 @@ def assert_agrees(graph: Graph, batch: int) -> None:
 
 
 SAMPLES = [
-    ("conv(16, 3, pad=1)", 16, (30, 28), 2, [4, 4]),
+    ("conv(16, 3, pad=1)", 16, (30, 28), 2, [5, 4]),
     ("conv(48, 3, pad=1)", 32, (14, 14), 3, [2, 3]),
     ("conv(35, 3)", 17, (20, 21), 2, [3, 4]),
     ("conv(64, 3, pad=2)", 64, (28, 29), 1, None),
-    ("conv(32, 5, pad=1)", 32, (24, 24), 2, None),
+    ("conv(32, 5, pad=1)", 32, (24, 24), 2, [4, 4]),  # 25 places for 22 would save little
+    ("conv(32, 5, pad=2)", 20, (40, 45), 3, [5, 5]),
     ("conv(40, 2)", 40, (31, 33), 1, None),
     ("conv1d(64, 3, pad=1)", 64, (203,), 64, [4]),
     ("conv(40, 3, pad=1) -> relu -> conv(32, 3, pad=1)", 32, (28, 27), 1, None),

@@ -10,6 +10,7 @@ It is the transposition of multiplying two polynomials by their values at n poin
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from functools import cache
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
-PLACES = 8  # of a tile in a dimension at most
+OUTPUTS = range(2, 6)  # results of a tile in a dimension
+TAPS = range(2, 6)  # places of a window in a dimension
 
 # Among numbers that are exact in binary, those with the least rounding errors in float32 for sums of 3 or 5 products.
-# The last point is infinity. Pairs of opposite points share half of the additions.
+# The last point is infinity. Pairs of opposite points share half of the additions, and have smaller errors than 0 and a
+# point without its opposite.
 POINTS = {
     count: tuple(map(Fraction, points.split()))
     for count, points in {
@@ -29,10 +32,11 @@ POINTS = {
         2: "0",
         3: "0 1",
         4: "0 1 -1",
-        5: "0 1 -1 1/2",
+        5: "3/8 -3/8 5/4 -5/4",
         6: "0 3/4 -3/4 3/2 -3/2",
-        7: "0 1/2 -1/2 1 -1 2",
+        7: "1/4 -1/4 7/8 -7/8 7/4 -7/4",
         8: "0 1/2 -1/2 1 -1 2 -2",
+        9: "1/4 -1/4 5/8 -5/8 5/4 -5/4 5/2 -5/2",
     }.items()
 }
 
@@ -76,11 +80,11 @@ def minimal(outputs: int, taps: int) -> Minimal:
 
 
 @cache
-def sizes() -> tuple[tuple[int, int], ...]:
-    """The rows and columns of all matrices: of the image for n x n, of filters n x r, of sums m x n."""
-    found = {(n, n) for n in range(3, PLACES + 1)}
-    found |= {size for n, _ in found for k in range(2, n) for size in ((n, k), (k, n))}
-    return tuple(sorted(found))
+def transforms() -> tuple[tuple[tuple[int, int], ...], ...]:
+    """The rows and columns of the matrices of every transformation, in one dimension or two."""
+    every = [(outputs, outputs + taps - 1, taps) for outputs in OUTPUTS for taps in TAPS]
+    kinds = ({(n, n) for _, n, _ in every}, {(n, r) for _, n, r in every}, {(m, n) for m, n, _ in every})
+    return tuple(sizes for kind in kinds for many in (1, 2) for sizes in itertools.product(sorted(kind), repeat=many))
 
 
 def matrix(rows: int, columns: int) -> Matrix:

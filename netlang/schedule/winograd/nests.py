@@ -274,7 +274,8 @@ class _Correlated(_Nest):
 
         def products(first: Int, ends: tuple[Int, ...]) -> Body:
             number = before + index(chunk)
-            inner = self._strip(number, index(chunk), index(strip), index(strip) * self.high, number)
+            rows = integer(CHUNK), self.rows - number * CHUNK
+            inner = self._strip(number * CHUNK, rows, index(chunk), index(strip), index(strip) * self.high, number)
             over_chunks = Loop(chunk, (ZERO,), (integer(self.together), self.chunks - before), inner)
             return (Loop(strip, (first,), ends, (over_chunks,)),)
 
@@ -294,22 +295,21 @@ class _Correlated(_Nest):
         return self._shared(many, lambda first, ends: (Loop(self.around[name], (first,), ends, whole),))
 
     def _in_parts(self) -> Body:
-        """Part by part of the chunks, with sums of its own; then strip by strip these sums, and the results."""
+        """Part by part of the tiles, with sums of its own; then strip by strip these sums, and the results."""
         strips, parts = integer(self.strips), integer(self.parts)
-        each = (self.chunks + (self.parts - 1)) // self.parts  # chunks of a part; the last parts may have none
-        part, chunk = self.nests.index("part", parts), self.nests.index("chunk", each)
+        each = (self.rows + (self.parts - 1)) // self.parts  # tiles of a part; the last parts may have none
+        part, chunk = self.nests.index("part", parts), self.nests.index("chunk", (each + (CHUNK - 1)) // CHUNK)
         row, strip = self.nests.index("row", integer(CHUNK)), self.nests.index("strip", strips)
         last = self.nests.index("strip", strips)
-        before = index(part) * each
-        number = before + index(chunk)
+        before = index(chunk) * CHUNK
+        first = index(part) * each + before
+        rows = integer(CHUNK), each - before, self.rows - first
         above = (index(part) * self.strips + index(strip)) * self.high
-        right = self._right(number * CHUNK + index(row), ZERO, index(row))
-        products = self._strip(number, ZERO, index(strip), above, index(chunk))
-        of_chunk = (
-            Loop(row, (ZERO,), (integer(CHUNK), self.rows - number * CHUNK), right),
-            Loop(strip, (ZERO,), (strips,), products),
-        )
-        of_part = (Loop(chunk, (ZERO,), (each, self.chunks - before), of_chunk),)
+        right = self._right(first + index(row), ZERO, index(row))
+        products = self._strip(first, rows, ZERO, index(strip), above, index(chunk))
+        of_chunk = (Loop(row, (ZERO,), rows, right), Loop(strip, (ZERO,), (strips,), products))
+        chunks = tuple((tiles + (CHUNK - 1)) // CHUNK for tiles in (each, self.rows - index(part) * each))
+        of_part = (Loop(chunk, (ZERO,), chunks, of_chunk),)
         of_strip = (*self._added(index(last), each), *self._sums(index(last)))
         return (
             *self._shared(parts, lambda begin, ends: (Loop(part, (begin,), ends, of_part),)),
@@ -331,7 +331,7 @@ class _Correlated(_Nest):
             (place, (integer(self.places),)),
         ):
             add = (Loop(name, (ZERO,), stops, add),)
-        has_some = at_least_zero(self.chunks - 1 - index(part) * each)
+        has_some = at_least_zero(self.rows - 1 - index(part) * each)
         return (Loop(part, (ONE,), (integer(self.parts),), (Guard(has_some, add),)),)
 
     def _right(self, number: Int, chunk: Int, row: Int) -> Body:
@@ -363,16 +363,17 @@ class _Correlated(_Nest):
         first = strip * most
         return first, (integer(most), extent - first)[: 1 if extent % most == 0 else 2]
 
-    def _strip(self, number: Int, chunk: Int, strip: Int, above: Int, start: Int) -> Body:
-        """The products of some channels of the left factor and all of the right one, for a chunk: from a row on.
+    def _strip(self, tile: Int, rows: tuple[Int, ...], chunk: Int, strip: Int, above: Int, start: Int) -> Body:
+        """The products of some channels of the left factor and all of the right one, for the chunk from a tile on.
 
-        They are added to what is there where `start` is not 0. The right factor's tiles are those of a `chunk` there.
+        They go to the rows from `above` on, and are added to what is there where `start` is not 0. The right factor's
+        tiles are those of a `chunk` there.
         """
         plan, factor = self.plan, self.plan.left
         first, channels = self._channels(strip)
-        row, rows = self.nests.index("row", integer(CHUNK)), (integer(CHUNK), self.rows - number * CHUNK)
-        names, tile = self._tile(plan.rows, number * CHUNK + index(row))
-        known = self.known | tile | {factor.index: first}
+        row = self.nests.index("row", integer(CHUNK))
+        names, places = self._tile(plan.rows, tile + index(row))
+        known = self.known | places | {factor.index: first}
         target = self.left, (index(row), ZERO), integer(LONG * STRIP)
         transform = self._transform(*factor.transform, known, (factor.index, channels), target)
         place = self.nests.index("place", integer(self.places))

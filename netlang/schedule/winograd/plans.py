@@ -32,7 +32,7 @@ from netlang.schedule.winograd.interpolation import Matrix, Minimal
 BANDWIDTH = 5  # bytes that come from memory in a cycle
 WIDENED = 1.5  # what a product costs of which a vector has several turns
 MOVED = 0.4  # cycles for an element of the tiles or the products, to compute, to store and to load it
-SCATTERED = 4  # times as many where results of neighbouring lanes are not side by side
+SCATTERED = 2.0  # cycles for a result whose neighbours among the lanes are not side by side
 FILTERED = 2.0  # cycles for an element of a transformed filter
 STRIP = 16  # channels of the left factor of a gradient, of which one thread has all sums, at most
 BATCH = 16  # examples that a step of training is taken to have at least
@@ -229,8 +229,9 @@ class Correlated:
     def cycles(self) -> float:
         count = _count(self.outer) * math.prod(w.tiles for w in self.windows)
         results = self.left.extent * self.pitch
-        moved = MOVED * (count * (self.left.extent + self.pitch) + (1 if self.is_along else SCATTERED) * results)
-        return _count(self.around) * places(self.windows) * (count * results / (2 * LANES) + moved)
+        moved = MOVED * (count * (self.left.extent + self.pitch) + results)
+        stored = 0 if self.is_along else SCATTERED * results * math.prod(w.by.outputs for w in self.windows)
+        return _count(self.around) * (places(self.windows) * (count * results / (2 * LANES) + moved) + stored)
 
     @property
     def direct(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterable, Mapping
 
 from netlang.graph.expression import Apply, Read, Reduce
@@ -13,11 +14,11 @@ from netlang.graph.traversal import free_indices
 from netlang.schedule.order import split_guard
 from netlang.schedule.program import LANES, NARROW, PANELS
 from netlang.schedule.tiling import DEEP
-from netlang.schedule.winograd.interpolation import minimal
+from netlang.schedule.winograd.interpolation import OUTPUTS, TAPS, minimal
 from netlang.schedule.winograd.plans import GAIN, Correlated, Factor, Panels, Places, Tiled, Window
 
-TAPS = (2, 3, 4, 5)  # of a window in a dimension
-TILE = 4  # results in a dimension, or what is summed: larger tiles are less exact in float32
+EXACT = 6  # places of a tile in a dimension at most that round hardly more than plain sums do
+ROUNDED = 1.03  # times fewer cycles that a plan must have for each place more
 DIMENSIONS = 2
 
 
@@ -30,8 +31,13 @@ def planned(node: Equation, graph: Graph, kept: Collection[str]) -> Tiled | Corr
     for image, other in _products(node, graph) if node.name not in kept else ():
         found += _tiled(node, image, other, other.tensor in kept)
         found += _correlated(node, image, other)
-    best = min(found, key=lambda plan: plan.cycles, default=None)
+    best = min(found, key=lambda plan: plan.cycles * _rounded(plan), default=None)
     return best if best is not None and best.cycles < GAIN * best.direct else None
+
+
+def _rounded(plan: Tiled | Correlated) -> float:
+    """What larger tiles must save, since they are less exact in float32."""
+    return math.prod(ROUNDED ** max(0, w.by.places - EXACT) for w in plan.windows)
 
 
 def _products(node: Equation, graph: Graph) -> Iterable[tuple[Read, Read]]:
@@ -128,7 +134,7 @@ def _panels(lanes: int) -> Iterable[list[tuple[int, int, int]]]:
 
 
 def _tiles(extent: int, name: str, tap: str, taps: int) -> Iterable[Window]:
-    for outputs in range(2, TILE + 1):
+    for outputs in OUTPUTS:
         if outputs <= max(2, extent):
             yield Window(name, extent, tap, outputs, minimal(outputs, taps))
 
@@ -173,7 +179,7 @@ def _correlated(node: Equation, image: Read, other: Read) -> Iterable[Correlated
 
 
 def _parts(extent: int, name: str, own: str, outputs: int) -> Iterable[Window]:
-    for step in range(2, TILE + 1):
+    for step in OUTPUTS:
         yield Window(name, extent, own, step, minimal(outputs, step))
 
 

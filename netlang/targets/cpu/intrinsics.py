@@ -47,7 +47,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from netlang.schedule.program import NARROW, PANELS, transform_name
-from netlang.schedule.winograd.interpolation import sizes
+from netlang.schedule.winograd.interpolation import transforms
 from netlang.targets.cpu.sharing import COUNT, PART, TEAM
 
 INTEGER = ir.IntType(64)
@@ -196,8 +196,7 @@ BLOCKS = {
     "turn": (6, 2),
     "dot": (8, 3),
     **{f"multiply_{n}": (10, 2) for n in (NARROW, *PANELS)},
-    **{transform_name((size,)): (6, 1) for size in sizes()},
-    **{transform_name((one, other)): (7, 1) for one in sizes() for other in sizes()},
+    **{transform_name(sizes): (5 + len(sizes), 1) for sizes in transforms()},
 }
 """The functions on blocks (see `blocks`), with how many arguments they have before and for each summed loop."""
 

@@ -6,7 +6,7 @@ import keyword
 import re
 
 from netlang.schedule.program import NARROW, PANELS, transform_name
-from netlang.schedule.winograd.interpolation import sizes
+from netlang.schedule.winograd.interpolation import transforms
 
 # what a generated module may name (see `intrinsics`), and what Python does
 RESERVED = frozenset(
@@ -16,8 +16,7 @@ RESERVED = frozenset(
         *("max", "min", "abs", "floor", "sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "pow"),
         *("isnan", "inf", "nan", "pi", "uniform", "normal", "share", "another", "alone", "team"),
         *("pack", "turn", "dot", *(f"multiply_{panel}" for panel in (NARROW, *PANELS))),
-        *(transform_name((size,)) for size in sizes()),
-        *(transform_name((one, other)) for one in sizes() for other in sizes()),
+        *map(transform_name, transforms()),
     }
 )
 
