@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from netlang.graph.constructors import at_least_zero, every, negate
-from netlang.graph.expression import TRUE, Condition, Const, Read
+from netlang.graph.expression import FALSE, TRUE, Condition, Const, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
 from netlang.schedule.choices import chosen
@@ -78,11 +78,11 @@ class Nests:
         rest: list[Condition] = []  # where the tilings before are not good
         choice = partial(chosen, self.tensors, self.choices, self.problems)
         for tiled in tilings(group, self.tensors, choice, keeps=self.keeps):
-            body += _guarded(every([*rest, tiled.enough]), _Tiled(self, group, tiled).body())
+            body += guarded(every([*rest, tiled.enough]), _Tiled(self, group, tiled).body())
             rest.append(negate(tiled.enough))
             if tiled.enough == TRUE:
                 return body
-        return body + _guarded(every(rest), loop_nest(group, self.tensors, self.stored))
+        return body + guarded(every(rest), loop_nest(group, self.tensors, self.stored))
 
     def index(self, base: str, extent: Int) -> str:
         """A new index."""
@@ -191,7 +191,7 @@ class _Tiled:
         pack = self._packed(ZERO, tiled.steps)
         if not tiled.is_hoisted(self.group):
             return self._loops(tiled.packed, (*pack, *inside))
-        self.nests.before += _guarded(tiled.enough, pack) if pack else ()
+        self.nests.before += guarded(tiled.enough, pack) if pack else ()
         return inside
 
     def _loops(self, ranges: Iterable[tuple[str, Int]], inner: Body) -> Body:
@@ -259,7 +259,7 @@ class _Tiled:
 
         def finished(row: Int, stops: tuple[Int, ...]) -> Body:
             is_last = at_least_zero(index(chunk) - (count - 1))
-            return (*block(row, stops), *_guarded(is_last, self._rest(row, stops, row)))
+            return (*block(row, stops), *guarded(is_last, self._rest(row, stops, row)))
 
         if not tiled.outer and not tiled.conditions:
             blocks = self._by_blocks(self.strip if tiled.is_copied else tiled.near, finished)
@@ -439,8 +439,11 @@ class _Tiled:
         return (Loop(name, (start,), stops, substituted(body, values)),)
 
 
-def _guarded(condition: Condition, body: Body) -> Body:
-    return body if condition == TRUE or not body else (Guard(condition, body),)
+def guarded(condition: Condition, body: Body) -> Body:
+    """The body where the condition holds."""
+    if condition == FALSE or not body:
+        return ()
+    return body if condition == TRUE else (Guard(condition, body),)
 
 
 def moved(read: Read, distance: Int) -> Read:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from netlang.graph.integer import ZERO
 from netlang.schedule.program import Buffer, Kernel, Program, Tensor, accesses
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
@@ -81,8 +82,8 @@ def plan(program: Program, sizes: Mapping[str, int], itemsize: int = 4, threads:
     """
     slots: dict[str, tuple[int, int, int]] = {}
     for buffer in program.temporaries:
-        count = buffer.elements.evaluate(sizes) * buffer.itemsize(itemsize)
-        count *= threads if buffer.private else 1
+        others = ZERO if buffer.apart is None else buffer.apart * (threads - 1)
+        count = (buffer.elements + others).evaluate(sizes) * buffer.itemsize(itemsize)
         start, end, size = slots.get(buffer.slot, (buffer.first, buffer.last, 0))
         slots[buffer.slot] = min(start, buffer.first), max(end, buffer.last), max(size, _aligned(count))
     placed: list[tuple[int, int, int, int]] = []  # offset, size, start, end

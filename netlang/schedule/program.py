@@ -28,8 +28,8 @@ class Buffer:
 
     What is kept stays from run to run. Temporaries live in an arena from kernel `first` to kernel `last`; those with
     equal `slot` share one place because each takes over from the one before it, element by element. Scratch is what
-    one kernel works in; there is `private` scratch for each thread. `dtype` is real, int, or byte: a temporary's int
-    that is below 256.
+    one kernel works in; of `private` scratch each thread has its own, so many elements `apart`, or where that is 0, all
+    have the same. `dtype` is real, int, or byte: a temporary's int that is below 256.
     """
 
     name: str
@@ -39,7 +39,11 @@ class Buffer:
     first: int = 0
     last: int = 0
     slot: str = ""
-    private: bool = False
+    apart: Int | None = None
+
+    @property
+    def private(self) -> bool:
+        return self.apart is not None
 
     @property
     def elements(self) -> Int:

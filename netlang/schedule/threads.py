@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
-from netlang.graph.constructors import negate
+from netlang.graph.constructors import at_least_zero, negate
 from netlang.graph.expression import Condition, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
 from netlang.graph.traversal import fresh, operands, tensor_reads
-from netlang.schedule.blocks import moved
+from netlang.schedule.blocks import guarded, moved
 from netlang.schedule.collapse import substituted
 from netlang.schedule.program import (
     Alone,
@@ -50,6 +51,8 @@ MANY = 16  # turns of a loop are enough
 PIECE = 8192  # cycles of a part that is worth its own, when threads have several
 VECTORS = 512  # turns, from which an optimizer takes vectors wherever it can; below, it may find them not worth a check
 OFTEN = 8192  # of more, threads may wait for each other in every turn of a loop
+OWN = 2**17  # elements of copies at most that each thread makes for itself
+HUGE = 2**62  # more than there can be of anything
 
 
 def for_threads(
@@ -63,8 +66,8 @@ def for_threads(
     work = threads.cycles(body)
     shared = threads.phases(body) if guess(work) >= LEAST else (_alone(body),)
     shared = tuple(map(threads.in_several, shared))
-    for name in threads.private:
-        buffers[name] = replace(buffers[name], private=True)
+    for name, apart in threads.private.items():
+        buffers[name] = replace(buffers[name], apart=apart)
     return shared, work
 
 
@@ -86,7 +89,7 @@ class _Threads:
         self, tensors: Mapping[str, Tensor], buffers: Mapping[str, Buffer], extents: dict[str, Int], body: Body
     ) -> None:
         self.tensors, self.buffers, self.extents, self.body = tensors, buffers, extents, body
-        self.private: set[str] = set()
+        self.private: dict[str, Int] = {}  # with how far those of two threads are apart
 
     # --- phases ---
 
@@ -96,24 +99,58 @@ class _Threads:
             return (_alone(body),)
         out: list[Statement] = []
         alone: list[Statement] = []
-
-        for statement in body:
-            found = self.shared(statement)
+        while body:
+            found, done = self._with_own_copies(body) or (self.shared(body[0]), 1)
             if found is None:
-                alone.append(statement)
-                continue
-            if alone:
-                out.append(_alone(tuple(alone)))
-                alone.clear()
-            out += found
+                alone.append(body[0])
+            else:
+                if alone:
+                    out.append(_alone(tuple(alone)))
+                    alone.clear()
+                out += found
+            body = body[done:]
         if alone:
             out.append(_alone(tuple(alone)))
         return tuple(out)
 
+    def _with_own_copies(self, body: Body) -> tuple[Body, int] | None:
+        """Copies that a body begins with, each thread's own, with what is shared next; and how many statements that is.
+
+        What another thread has just written comes slowly, and more so the more there is to wait for: a small copy of
+        its own takes a thread less time. Where there turns out to be much to copy, threads share that too.
+        """
+        packs = [s for s in takewhile(self._may_be_own, body) if isinstance(s, Pack)]
+        if not packs or len(packs) == len(body):
+            return None
+        following = body[len(packs)]
+        buffers = [self.buffers[self.tensors[pack.target].buffer] for pack in packs]
+        if not all(self._is_within(b.name, pack, following) for b, pack in zip(buffers, packs, strict=True)):
+            return None
+        found = self.shared(following)
+        if found is None or len(found) != 1 or not isinstance(share := found[0], Share):
+            return None
+        out: list[Statement] = []
+        own: list[Statement] = []
+        for buffer, pack in zip(buffers, packs, strict=True):
+            are_few = at_least_zero(OWN - buffer.elements)
+            own += guarded(are_few, (pack,))
+            out += guarded(negate(are_few), self.shared(pack) or ())
+            many = (buffer.elements // (OWN + 1) + (HUGE - 1)) // HUGE  # 0 or 1
+            self.private[buffer.name] = buffer.elements * (1 - many)
+        return (*out, replace(share, body=(*own, *share.body))), len(packs) + 1
+
+    def _may_be_own(self, s: Statement) -> bool:
+        """Whether a statement is a copy that each thread may make for itself."""
+        if not isinstance(s, Pack) or s.at != ZERO or s.to != ZERO or len(s.lanes) != 1:
+            return False
+        buffer = self.buffers[self.tensors[s.target].buffer]
+        is_small = buffer.kind == "scratch" and guess(buffer.elements) <= OWN
+        return is_small and guess(self.cycles((s,))) >= LEAST
+
     def shared(self, s: Statement) -> Body | None:
         """The statement shared by threads, or None where one thread does it as well."""
         if isinstance(s, Share):
-            self.private |= {b for b in self._stored([s]) if self._is_own(b, s, s.body)}
+            self._keep_apart([s], s, s.body)
             return (s,)
         if isinstance(s, Guard):
             inside = self.phases(s.body)
@@ -189,7 +226,7 @@ class _Threads:
 
     def _taken(self, loop: Loop, inner: Loop) -> Body:
         """The loop with each thread's part of the inner one, or of that and the only one in it as one."""
-        self.private |= {b for b in self._stored([loop]) if self._is_own(b, loop, inner.body)}
+        self._keep_apart([loop], loop, inner.body)
         extent = self.extents[inner.index]
         first, last = self._new("first"), self._new("last")
         both = self._both(inner) if inner is loop else None
@@ -256,12 +293,13 @@ class _Threads:
     def _least(self, share: Share) -> int:
         """The fewest units of a part; 0 where a thread's units are better done together.
 
-        Of a product's rows these are some register tiles. A part of its lanes copies the rows: that is done once.
+        Of a product's rows these are some register tiles. A part of its lanes copies the rows: that is done once, and
+        so are copies that each thread makes for itself.
         """
         assert not any(True for _ in share.extent.fetches()), "all threads must find the same number of units"
         ends = {share.first, share.last}
         products = [s for s in statements(share.body) if isinstance(s, Multiply)]
-        if any(ends & s.lanes.indices() for s in products):
+        if any(ends & s.lanes.indices() for s in products) or any(_is_own_copy(s, ends) for s in share.body):
             return 0
         least = ROWS if any(ends & rows.indices() for s in products for rows in s.rows) else 1
         unit = guess(self.cycles(substituted(share.body, {share.first: ZERO, share.last: ONE})))
@@ -371,6 +409,11 @@ class _Threads:
     def _is_scratch(self, buffer: str) -> bool:
         return self.buffers[buffer].kind == "scratch"
 
+    def _keep_apart(self, body: Iterable[Statement], statement: Statement, turn: Body) -> None:
+        """What statements write and each thread can have of its own is that."""
+        own = (b for b in self._stored(body) if self._is_own(b, statement, turn))
+        self.private |= {b: self.buffers[b].elements for b in own}
+
     def _is_own(self, buffer: str, statement: Statement, turn: Body) -> bool:
         """Whether each thread can have a buffer of its own for its turns of a statement.
 
@@ -379,12 +422,12 @@ class _Threads:
         """
         return self._is_scratch(buffer) and self._is_within(buffer, statement) and self._is_anew(buffer, turn)
 
-    def _is_within(self, buffer: str, statement: Statement) -> bool:
-        """Whether nothing but the statement touches a buffer."""
+    def _is_within(self, buffer: str, *those: Statement) -> bool:
+        """Whether nothing but these statements touches a buffer."""
 
         def touches(body: Body) -> bool:
             for s in body:
-                if s is statement:
+                if any(s is each for each in those):
                     continue
                 if isinstance(s, Loop | Guard | Share | Alone):
                     if touches(s.body):
@@ -459,6 +502,13 @@ class _Threads:
             else:
                 total += ONE
         return total
+
+
+def _is_own_copy(s: Statement, ends: set[str]) -> bool:
+    """Whether a statement copies the same for all parts of what is shared between these ends."""
+    if isinstance(s, Guard):
+        return all(_is_own_copy(inside, ends) for inside in s.body)
+    return isinstance(s, Pack) and not any(ends & lanes.indices() for lanes in s.lanes)
 
 
 def _at_start(value: Int) -> Int:

@@ -125,6 +125,17 @@ def test_what_is_carried_from_turn_to_turn_is_of_all_threads() -> None:
     assert buffers["dense_1.y.sum.sums2"].private  # sums of a block of rows, which one thread does from begin to end
 
 
+@pytest.mark.parametrize(("batch", "own"), [(64, True), (1000, False)])
+def test_a_small_copy_is_made_by_each_thread_for_itself(batch: int, own: bool) -> None:
+    """What another thread has just written comes slowly; but many large copies would fill the memory."""
+    assert trained(DENSE, 3, batch) == trained(DENSE, 1, batch)
+    panels = netlang.loads(DENSE).compiled("step").program.program.buffers["dense_1.y.sum.panels"]
+    assert panels.apart is not None
+    elements, apart = (n.evaluate({"batch": batch}) for n in (panels.elements, panels.apart))
+    assert elements == -(-batch // 32) * 32 * 300
+    assert apart == (elements if own else 0)
+
+
 def test_nets_in_several_threads_of_the_caller() -> None:
     """Runs that meet do not wait for each other's helpers."""
     nets = [netlang.loads(CONVOLUTIONS, threads=3, seed=k) for k in range(4)]

@@ -123,9 +123,9 @@ class _Function:
 
     def _address(self, buffer: Buffer, addresses: Mapping[str, int], numbers: Mapping[str, str]) -> str:
         address = f"{self._element(buffer.name)}(memory, {addresses[buffer.name]})"
-        if not buffer.private:
+        if buffer.apart is None:
             return address
-        return f"offset({address}, {numbers[OWN]}*({sizes_text(buffer.elements, numbers)}))"
+        return f"offset({address}, {numbers[OWN]}*({sizes_text(buffer.apart, numbers)}))"
 
     def _element(self, buffer: str) -> str:
         return {"int": "i64", "byte": "u8"}.get(self.program.buffers[buffer].dtype, "real")
