@@ -16,6 +16,7 @@ from netlang.schedule.program import (
     Extreme,
     Guard,
     Loop,
+    Once,
     Share,
     Statement,
     Tensor,
@@ -40,7 +41,7 @@ def _body(body: Body, extents: dict[str, Int], tensors: Mapping[str, Tensor]) ->
     for statement in body:
         if isinstance(statement, Guard):
             out.append(Guard(statement.condition, _body(statement.body, extents, tensors)))
-        elif isinstance(statement, Share):
+        elif isinstance(statement, Share | Once):
             out.append(replace(statement, body=_body(statement.body, extents, tensors)))
         elif not isinstance(statement, Loop):
             out.append(statement)

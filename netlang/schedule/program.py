@@ -28,8 +28,8 @@ class Buffer:
 
     What is kept stays from run to run. Temporaries live in an arena from kernel `first` to kernel `last`; those with
     equal `slot` share one place because each takes over from the one before it, element by element. Scratch is what
-    one kernel works in; of `private` scratch each thread has its own, so many elements `apart`, or where that is 0, all
-    have the same. `dtype` is real, int, or byte: a temporary's int that is below 256.
+    one kernel works in; of `private` scratch each thread has its own, so many elements `apart`; where that is 0 at run
+    time, all have the same. `dtype` is real, int, or byte: a temporary's int that is below 256.
     """
 
     name: str
@@ -188,6 +188,13 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Once:
+    """Statements in a `Share`, which each thread does for itself with the first part that it takes."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
 class Alone:
     """The statements, by one thread."""
 
@@ -328,7 +335,7 @@ def transform_name(sizes: Iterable[tuple[int, int]]) -> str:
 
 
 Block = Pack | Multiply | Dot | Turn | Transform
-Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Share | Alone | Block
+Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Share | Once | Alone | Block
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
@@ -450,7 +457,7 @@ def statements(body: Iterable[Statement]) -> Iterator[Statement]:
     """Every statement, outermost first."""
     for statement in body:
         yield statement
-        if isinstance(statement, Loop | Guard | Share | Alone):
+        if isinstance(statement, Loop | Guard | Share | Once | Alone):
             yield from statements(statement.body)
 
 
@@ -522,8 +529,8 @@ def rewrite_statements(
             return type(s)(*(_with_integers(getattr(s, name), ints) for name in _FIELDS[type(s)]))
         if isinstance(s, Share):
             return replace(s, extent=ints(s.extent), body=tuple(map(one, s.body)))
-        if isinstance(s, Alone):
-            return Alone(tuple(map(one, s.body)))
+        if isinstance(s, Once | Alone):
+            return type(s)(tuple(map(one, s.body)))
         return Loop(s.index, tuple(map(ints, s.starts)), tuple(map(ints, s.stops)), tuple(map(one, s.body)))
 
     return tuple(map(one, body))

@@ -20,6 +20,7 @@ from netlang.schedule.program import (
     Kernel,
     Local,
     Multiply,
+    Once,
     Pack,
     Program,
     Search,
@@ -125,8 +126,8 @@ def _statements(body: Iterable[Statement], margin: str) -> Iterator[str]:
             grain = f" by {s.grain}" if s.grain > 1 else ""
             yield f"{margin}share {s.extent.key}{grain} as {s.first} .. {s.last}:"
             yield from _statements(s.body, margin + "    ")
-        elif isinstance(s, Alone):
-            yield f"{margin}alone:"
+        elif isinstance(s, Once | Alone):
+            yield f"{margin}{'once' if isinstance(s, Once) else 'alone'}:"
             yield from _statements(s.body, margin + "    ")
         else:
             yield f"{margin}for {s.index} in {_end('max', s.starts)} .. {_end('min', s.stops)}:"

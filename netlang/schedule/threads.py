@@ -27,6 +27,7 @@ from netlang.schedule.program import (
     Guard,
     Loop,
     Multiply,
+    Once,
     Pack,
     Search,
     Share,
@@ -116,15 +117,18 @@ class _Threads:
     def _with_own_copies(self, body: Body) -> tuple[Body, int] | None:
         """Copies that a body begins with, each thread's own, with what is shared next; and how many statements that is.
 
-        What another thread has just written comes slowly, and more so the more there is to wait for: a small copy of
-        its own takes a thread less time. Where there turns out to be much to copy, threads share that too.
+        What another thread has just written comes slowly: a small copy of its own takes a thread less time. Where there
+        turns out to be much to copy, threads share that too, and have one memory for it. They do not wait for each
+        other between the copies and what comes next, which must not change what is copied.
         """
         packs = [s for s in takewhile(self._may_be_own, body) if isinstance(s, Pack)]
-        if not packs or len(packs) == len(body):
+        if not packs or len(packs) == len(body) or not isinstance(following := body[len(packs)], Share | Loop):
             return None
-        following = body[len(packs)]
         buffers = [self.buffers[self.tensors[pack.target].buffer] for pack in packs]
         if not all(self._is_within(b.name, pack, following) for b, pack in zip(buffers, packs, strict=True)):
+            return None
+        changed = {access.buffer for access in self._accesses((following,), ()) if access.stored}
+        if any(self.tensors[pack.source.tensor].buffer in changed for pack in packs):
             return None
         found = self.shared(following)
         if found is None or len(found) != 1 or not isinstance(share := found[0], Share):
@@ -132,12 +136,13 @@ class _Threads:
         out: list[Statement] = []
         own: list[Statement] = []
         for buffer, pack in zip(buffers, packs, strict=True):
-            are_few = at_least_zero(OWN - buffer.elements)
+            are_few, together = at_least_zero(OWN - buffer.elements), self.shared(pack)
+            assert together is not None, "it is more than what one thread does as well"
             own += guarded(are_few, (pack,))
-            out += guarded(negate(are_few), self.shared(pack) or ())
-            many = (buffer.elements // (OWN + 1) + (HUGE - 1)) // HUGE  # 0 or 1
-            self.private[buffer.name] = buffer.elements * (1 - many)
-        return (*out, replace(share, body=(*own, *share.body))), len(packs) + 1
+            out += guarded(negate(are_few), together)
+            self.private[buffer.name] = buffer.elements * (1 - _one_if_positive(buffer.elements // (OWN + 1)))
+        once = (Once(tuple(own)),) if own else ()
+        return (*out, replace(share, body=(*once, *share.body))), len(packs) + 1
 
     def _may_be_own(self, s: Statement) -> bool:
         """Whether a statement is a copy that each thread may make for itself."""
@@ -293,16 +298,16 @@ class _Threads:
     def _least(self, share: Share) -> int:
         """The fewest units of a part; 0 where a thread's units are better done together.
 
-        Of a product's rows these are some register tiles. A part of its lanes copies the rows: that is done once, and
-        so are copies that each thread makes for itself.
+        Of a product's rows these are some register tiles. A part of its lanes copies the rows: that is done once.
         """
         assert not any(True for _ in share.extent.fetches()), "all threads must find the same number of units"
         ends = {share.first, share.last}
         products = [s for s in statements(share.body) if isinstance(s, Multiply)]
-        if any(ends & s.lanes.indices() for s in products) or any(_is_own_copy(s, ends) for s in share.body):
+        if any(ends & s.lanes.indices() for s in products):
             return 0
         least = ROWS if any(ends & rows.indices() for s in products for rows in s.rows) else 1
-        unit = guess(self.cycles(substituted(share.body, {share.first: ZERO, share.last: ONE})))
+        each = tuple(s for s in share.body if not isinstance(s, Once))
+        unit = guess(self.cycles(substituted(each, {share.first: ZERO, share.last: ONE})))
         return max(least, PIECE // max(1, unit), share.grain)
 
     # --- what is free of each other ---
@@ -388,7 +393,7 @@ class _Threads:
                 yield replace(first, counts=tuple(rows * pitch for rows in s.rows))
             elif isinstance(s, Loop):
                 yield from self._accesses(s.body, (*over, s.index))
-            elif isinstance(s, Guard | Share | Alone):
+            elif isinstance(s, Guard | Share | Once | Alone):
                 yield from self._accesses(s.body, over)
 
     def _access(self, tensor: str, indices: tuple[Int, ...], stored: bool, over: tuple[str, ...]) -> _Access:
@@ -429,7 +434,7 @@ class _Threads:
             for s in body:
                 if any(s is each for each in those):
                     continue
-                if isinstance(s, Loop | Guard | Share | Alone):
+                if isinstance(s, Loop | Guard | Share | Once | Alone):
                     if touches(s.body):
                         return True
                 elif any(a.buffer == buffer for a in self._accesses((s,), ())):
@@ -448,7 +453,7 @@ class _Threads:
             """
             unless: Condition | None = None
             for s in body:
-                if isinstance(s, Loop | Guard | Share | Alone):
+                if isinstance(s, Loop | Guard | Share | Once | Alone):
                     starts = {s.index: ZERO} if isinstance(s, Loop) and s.starts == (ZERO,) else {}
                     first = written(s.body, {**begun, **starts})
                 else:
@@ -484,7 +489,7 @@ class _Threads:
                 total += self.extents[s.index] * self.cycles(s.body).substitute({s.index: ZERO})
             elif isinstance(s, Share):
                 total += self.cycles(s.body).substitute({s.first: ZERO, s.last: s.extent})
-            elif isinstance(s, Guard | Alone):
+            elif isinstance(s, Guard | Once | Alone):
                 total += self.cycles(s.body)
             elif isinstance(s, Multiply):
                 turns = product(step.counts[0] for step in s.steps)
@@ -504,11 +509,9 @@ class _Threads:
         return total
 
 
-def _is_own_copy(s: Statement, ends: set[str]) -> bool:
-    """Whether a statement copies the same for all parts of what is shared between these ends."""
-    if isinstance(s, Guard):
-        return all(_is_own_copy(inside, ends) for inside in s.body)
-    return isinstance(s, Pack) and not any(ends & lanes.indices() for lanes in s.lanes)
+def _one_if_positive(value: Int) -> Int:
+    """1 for a positive number, 0 for 0."""
+    return (value + (HUGE - 1)) // HUGE
 
 
 def _at_start(value: Int) -> Int:
@@ -536,8 +539,9 @@ def _alone(body: Body) -> Alone:
         if isinstance(s, Share):
             inner = tuple(each for inside in s.body for each in change(inside))
             return substituted(inner, {s.first: ZERO, s.last: s.extent})
-        if isinstance(s, Loop | Guard):
-            return (replace(s, body=tuple(each for inside in s.body for each in change(inside))),)
+        if isinstance(s, Loop | Guard | Once):
+            inner = tuple(each for inside in s.body for each in change(inside))
+            return inner if isinstance(s, Once) else (replace(s, body=inner),)
         return (s,)
 
     return Alone(tuple(each for s in body for each in change(s)))

@@ -16,7 +16,7 @@ from netlang.diagnostics import NetlangError
 from netlang.runtime.net import Net
 from netlang.runtime.synthetic import random_inputs
 from netlang.schedule import threads as sharing
-from netlang.schedule.program import Alone, Share, statements
+from netlang.schedule.program import Alone, Once, Share, statements
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu import program as cpu
 
@@ -134,6 +134,17 @@ def test_a_small_copy_is_made_by_each_thread_for_itself(batch: int, own: bool) -
     elements, apart = (n.evaluate({"batch": batch}) for n in (panels.elements, panels.apart))
     assert elements == -(-batch // 32) * 32 * 300
     assert apart == (elements if own else 0)
+
+
+def test_once_for_all_parts_that_a_thread_takes() -> None:
+    """A slower thread still does less: what has copies of its own has several parts for each thread."""
+    wide = DENSE.replace("dense(200)", "dense(2048)")
+    kernels = netlang.loads(wide).compiled("step").program.program.kernels
+    (kernel,) = (k for k in kernels if k.sources[0][0].startswith("dense_1.y.sum["))
+    shared = [s for s in statements(kernel.body) if isinstance(s, Share)]
+    (product,) = (s for s in shared if any(isinstance(inside, Once) for inside in s.body))
+    assert 0 < product.least < 512
+    assert trained(wide, 3, 70) == trained(wide, 1, 70)
 
 
 def test_nets_in_several_threads_of_the_caller() -> None:

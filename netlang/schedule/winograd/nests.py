@@ -301,14 +301,14 @@ class _Correlated(_Nest):
         part, chunk = self.nests.index("part", parts), self.nests.index("chunk", (each + (CHUNK - 1)) // CHUNK)
         row, strip = self.nests.index("row", integer(CHUNK)), self.nests.index("strip", strips)
         last = self.nests.index("strip", strips)
-        before = index(chunk) * CHUNK
-        first = index(part) * each + before
-        rows = integer(CHUNK), each - before, self.rows - first
+        begin, before = index(part) * each, index(chunk) * CHUNK
+        first, left = begin + before, self.rows - begin
+        rows = integer(CHUNK), each - before, left - before
         above = (index(part) * self.strips + index(strip)) * self.high
         right = self._right(first + index(row), ZERO, index(row))
         products = self._strip(first, rows, ZERO, index(strip), above, index(chunk))
         of_chunk = (Loop(row, (ZERO,), rows, right), Loop(strip, (ZERO,), (strips,), products))
-        chunks = tuple((tiles + (CHUNK - 1)) // CHUNK for tiles in (each, self.rows - index(part) * each))
+        chunks = tuple((tiles + (CHUNK - 1)) // CHUNK for tiles in (each, left))
         of_part = (Loop(chunk, (ZERO,), chunks, of_chunk),)
         of_strip = (*self._added(index(last), each), *self._sums(index(last)))
         return (

@@ -31,13 +31,13 @@ def planned(node: Equation, graph: Graph, kept: Collection[str]) -> Tiled | Corr
     for image, other in _products(node, graph) if node.name not in kept else ():
         found += _tiled(node, image, other, other.tensor in kept)
         found += _correlated(node, image, other)
-    best = min(found, key=lambda plan: plan.cycles * _rounded(plan), default=None)
-    return best if best is not None and best.cycles < GAIN * best.direct else None
+    best = min(found, key=_cost, default=None)
+    return best if best is not None and _cost(best) < GAIN * best.direct else None
 
 
-def _rounded(plan: Tiled | Correlated) -> float:
-    """What larger tiles must save, since they are less exact in float32."""
-    return math.prod(ROUNDED ** max(0, w.by.places - EXACT) for w in plan.windows)
+def _cost(plan: Tiled | Correlated) -> float:
+    """The cycles, of larger tiles some more: they must save something, since they are less exact in float32."""
+    return plan.cycles * math.prod(ROUNDED ** max(0, w.by.places - EXACT) for w in plan.windows)
 
 
 def _products(node: Equation, graph: Graph) -> Iterable[tuple[Read, Read]]:

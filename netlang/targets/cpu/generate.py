@@ -23,6 +23,7 @@ from netlang.schedule.program import (
     Guard,
     Kernel,
     Loop,
+    Once,
     Pack,
     Program,
     Search,
@@ -91,6 +92,7 @@ class _Function:
     def __init__(self, program: Program, kernel: Kernel, names: Names) -> None:
         self.program, self.kernel, self.names = program, kernel, names
         self.body = Expressions(program, kernel, names)
+        self.begun = ""  # what says whether a thread has begun with what is shared
         if kernel.flat:
             names.prefer("index", self._flat_loop().index, "n")
         self._block(kernel.body)
@@ -144,6 +146,9 @@ class _Function:
             self._header(f"if {write.condition(s.condition)}:", s.body)
         elif isinstance(s, Share):
             self._share(s)
+        elif isinstance(s, Once):
+            self._header(f"if {self.begun} <= 0:", s.body)
+            write.emit(f"    {self.begun} = 1")
         elif isinstance(s, Alone):
             self._header(f"while alone(team{POINTERS}):", s.body)
         elif isinstance(s, Assign):
@@ -223,6 +228,9 @@ class _Function:
         units = "0"
         if s.least:
             units = f"{extent}//{s.least}" if self.kernel.flat else write.integer(s.extent // s.least)
+        if any(isinstance(inside, Once) for inside in s.body):
+            self.begun = self.names.unique("begun")
+            write.emit(f"{self.begun} = 0")
         write.emit(f"while another(team, {units}{POINTERS}):")
         write.margin += "    "
         for name, behind in ((s.first, 0), (s.last, 1)):
