@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from netlang.graph.constructors import at_least_zero, every, negate
-from netlang.graph.expression import FALSE, TRUE, Condition, Const, Read
+from netlang.graph.expression import TRUE, Condition, Const, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
 from netlang.schedule.choices import chosen
 from netlang.schedule.collapse import as_one, substituted
-from netlang.schedule.nest import loop_nest, scalars_and_stores
+from netlang.schedule.nest import guarded, loop_nest, scalars_and_stores
 from netlang.schedule.order import Group
 from netlang.schedule.program import (
     LANES,
@@ -437,13 +437,6 @@ class _Tiled:
             values[within], rest = rest % extent.constant, rest // extent.constant
         values[outermost] = rest
         return (Loop(name, (start,), stops, substituted(body, values)),)
-
-
-def guarded(condition: Condition, body: Body) -> Body:
-    """The body where the condition holds."""
-    if condition == FALSE or not body:
-        return ()
-    return body if condition == TRUE else (Guard(condition, body),)
 
 
 def moved(read: Read, distance: Int) -> Read:

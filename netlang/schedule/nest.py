@@ -166,7 +166,13 @@ def loops(
         body = (Loop(name, tuple(starts), tuple(stops), loops(rest, kept, inner, bound | {name})),)
     # tests that fetch come last: those before them keep the fetch inside its tensor
     ready.sort(key=lambda g: bool(operands(g)))
-    condition = every(ready)
+    return guarded(every(ready), body)
+
+
+def guarded(condition: Condition, body: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """The statements where the condition holds."""
+    if condition == FALSE or not body:
+        return ()
     return body if condition == TRUE else (Guard(condition, body),)
 
 

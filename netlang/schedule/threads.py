@@ -14,8 +14,9 @@ from netlang.graph.constructors import at_least_zero, negate
 from netlang.graph.expression import Condition, Read
 from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
 from netlang.graph.traversal import fresh, operands, tensor_reads
-from netlang.schedule.blocks import guarded, moved
+from netlang.schedule.blocks import moved
 from netlang.schedule.collapse import substituted
+from netlang.schedule.nest import guarded
 from netlang.schedule.program import (
     Alone,
     Assign,
@@ -41,6 +42,7 @@ from netlang.schedule.program import (
     statements,
 )
 from netlang.schedule.tiling import ROWS, guess
+from netlang.schedule.work import cycles
 
 Body = tuple[Statement, ...]
 
@@ -64,7 +66,7 @@ def for_threads(
     Scratch that each thread needs for itself becomes private in `buffers`.
     """
     threads = _Threads(tensors, buffers, dict(extents), body)
-    work = threads.cycles(body)
+    work = cycles(body, threads.extents)
     shared = threads.phases(body) if guess(work) >= LEAST else (_alone(body),)
     shared = tuple(map(threads.in_several, shared))
     for name, apart in threads.private.items():
@@ -150,7 +152,7 @@ class _Threads:
             return False
         buffer = self.buffers[self.tensors[s.target].buffer]
         is_small = buffer.kind == "scratch" and guess(buffer.elements) <= OWN
-        return is_small and guess(self.cycles((s,))) >= LEAST
+        return is_small and guess(cycles((s,), self.extents)) >= LEAST
 
     def shared(self, s: Statement) -> Body | None:
         """The statement shared by threads, or None where one thread does it as well."""
@@ -161,7 +163,7 @@ class _Threads:
             inside = self.phases(s.body)
             # a thread that is late must not look at memory
             return None if _is_alone(inside) or operands(s.condition) else (Guard(s.condition, inside),)
-        if guess(self.cycles((s,))) < LEAST:
+        if guess(cycles((s,), self.extents)) < LEAST:
             return None
         if isinstance(s, Loop):
             return self._loop(s)
@@ -199,7 +201,7 @@ class _Threads:
         inside = self.phases(loop.body)
         if any(True for end in (*loop.starts, *loop.stops) for _ in end.fetches()):
             return None
-        if _is_alone(inside) or guess(self.cycles(loop.body).substitute({loop.index: ZERO})) < OFTEN:
+        if _is_alone(inside) or guess(cycles(loop.body, self.extents).substitute({loop.index: ZERO})) < OFTEN:
             return None
         return (replace(loop, body=inside),)
 
@@ -246,7 +248,7 @@ class _Threads:
             )
             outside = Loop(inner.index, (index(first) // few.constant,), (last_turn,), (within,))
             return (Share(first, last, extent * few, 1, (outside,)),)
-        is_long = guess(self.cycles(inner.body)) >= LONG
+        is_long = guess(cycles(inner.body, self.extents)) >= LONG
         grain = 1 if is_long else GRAIN
         if self._may_be_vectors(inner.body):  # of what is not added, the order does not matter
             sums = (s for s in statements(inner.body) if isinstance(s, Combine) and s.op in ("sum", "prod"))
@@ -270,7 +272,11 @@ class _Threads:
         (inner,) = loop.body
         if not isinstance(inner, Loop) or not (extent := self.extents[inner.index]).is_constant:
             return None
-        if inner.stops[0].indices() or guess(self.cycles(inner.body)) < LONG or self._may_be_vectors(inner.body):
+        if (
+            inner.stops[0].indices()
+            or guess(cycles(inner.body, self.extents)) < LONG
+            or self._may_be_vectors(inner.body)
+        ):
             return None
         if not self._is_free(inner, inner) or extent.constant < 2:
             return None
@@ -287,7 +293,7 @@ class _Threads:
             return False
         ends = [loop.stops for loop in inside if isinstance(loop, Loop)]
         are_short = all(any(stop.is_constant and stop.constant <= SHORT for stop in stops) for stops in ends)
-        return are_short and guess(self.cycles(body)) < MUCH
+        return are_short and guess(cycles(body, self.extents)) < MUCH
 
     def in_several(self, s: Statement) -> Statement:
         """The statement, with how small parts of what is shared may be."""
@@ -307,7 +313,7 @@ class _Threads:
             return 0
         least = ROWS if any(ends & rows.indices() for s in products for rows in s.rows) else 1
         each = tuple(s for s in share.body if not isinstance(s, Once))
-        unit = guess(self.cycles(substituted(each, {share.first: ZERO, share.last: ONE})))
+        unit = guess(cycles(substituted(each, {share.first: ZERO, share.last: ONE}), self.extents))
         return max(least, PIECE // max(1, unit), share.grain)
 
     # --- what is free of each other ---
@@ -474,49 +480,10 @@ class _Threads:
         self.extents[name] = ONE
         return name
 
-    # --- what it costs ---
-
-    def cycles(self, body: Iterable[Statement]) -> Int:
-        """Roughly, for vectors of 16 lanes."""
-        total = ZERO
-        before: Statement | None = None
-        for s in body:
-            otherwise = isinstance(before, Guard) and isinstance(s, Guard) and negate(before.condition) == s.condition
-            before = s
-            if otherwise:  # the plain way, for few rows or lanes
-                continue
-            if isinstance(s, Loop):
-                total += self.extents[s.index] * self.cycles(s.body).substitute({s.index: ZERO})
-            elif isinstance(s, Share):
-                total += self.cycles(s.body).substitute({s.first: ZERO, s.last: s.extent})
-            elif isinstance(s, Guard | Once | Alone):
-                total += self.cycles(s.body)
-            elif isinstance(s, Multiply):
-                turns = product(step.counts[0] for step in s.steps)
-                # of blocks of rows whose number is known at run time only, all that there may be
-                rows = s.rows[0] if _at_start(s.rows[-1]).is_constant else s.rows[-1]
-                total += rows * turns * ((s.lanes + (s.panel - 1)) // s.panel) * s.panel // 32
-            elif isinstance(s, Dot):
-                total += s.rows * s.lanes * product(step.counts[0] for step in s.steps) // 8
-            elif isinstance(s, Turn):
-                total += s.rows[0] * s.lanes // 4
-            elif isinstance(s, Transform):
-                total += s.lanes[0] * sum(rows * columns for rows, columns in s.sizes) // 8
-            elif isinstance(s, Pack):
-                total += s.lanes[0] * product(step.counts[0] for step in s.steps) // 2
-            else:
-                total += ONE
-        return total
-
 
 def _one_if_positive(value: Int) -> Int:
     """1 for a positive number, 0 for 0."""
     return (value + (HUGE - 1)) // HUGE
-
-
-def _at_start(value: Int) -> Int:
-    """A value in the first turn of all loops."""
-    return value.substitute(dict.fromkeys(value.indices(), ZERO))
 
 
 def _divides(divisor: Int, value: Int) -> bool:

@@ -6,8 +6,8 @@ the products stay in its cache; where it is large, blocks are large, and threads
 
 Of the gradient by a filter, some chunks of tiles are worked on after others: threads share the tiles of one factor,
 which are transformed, then strips of the channels of the other one, which are multiplied with them. Where there are few
-strips, and so few products that there is room for more than one sum of each, threads share the chunks instead: what one
-transforms, no other one reads.
+strips, and so few products that there is room for more than one sum of each, threads share parts of all tiles instead:
+what one transforms, no other one reads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SMALL = 2**20  # of a filter that is read again for every such block
 TOGETHER = 2**21  # of tiles and products that stay in the cache of all threads
 CHUNK = 64  # tiles over which is summed at a time
 GROUP = 2**19  # elements of transformed tiles of the right factor that stay in the cache of all threads
-PARTS = 8  # of all chunks, each with sums of its own
+PARTS = 8  # of all tiles, each with sums of its own
 SUMMED = 2**21  # elements of such sums
 APART = 1  # rows between places: at distances of powers of two they would compete for few lines of a cache
 LONG = CHUNK + APART
@@ -317,7 +317,7 @@ class _Correlated(_Nest):
         )
 
     def _added(self, strip: Int, each: Int) -> Body:
-        """The sums of the other parts added to those of the first one, where they have some of the chunks."""
+        """The sums of the other parts added to those of the first one, where they have some of the tiles."""
         part, place = self.nests.index("part", integer(self.parts)), self.nests.index("place", integer(self.places))
         channel = self.nests.index(self.plan.left.index, integer(self.plan.strip))
         lane = self.nests.index("lane", integer(self.plan.pitch))
