@@ -23,13 +23,12 @@ import numpy as np
 
 import netlang
 from benchmarks.compare import CLOCKS
+from benchmarks.processor import multiply_adds
 from benchmarks.report import machine
 from netlang.runtime.net import Net
 from netlang.runtime.windows import fewer_products
 from netlang.schedule.program import Kernel, Program, accesses, alone
 from netlang.schedule.schedule import schedule
-from netlang.targets.cpu import optimize
-from netlang.targets.cpu.native import ENTRY, Entry
 from netlang.targets.cpu.program import build
 
 PRODUCT = """
@@ -65,45 +64,6 @@ CONVOLUTIONS = (
     *((1, 256, 14, 256, 3), (16, 256, 14, 256, 3), (1, 512, 7, 512, 3), (16, 512, 7, 512, 3)),
     *((64, 20, 14, 50, 5), (1, 256, 56, 64, 1), (16, 256, 56, 64, 1)),
 )
-CHAINS = 24  # independent sums, enough to hide the latency of a multiply-add
-
-
-def multiply_adds() -> tuple[Callable[[], Any], float]:
-    """As many multiply-adds as a core can do at once, in registers; and how many a call does, in millions."""
-    target = optimize.machine()
-    lanes = (target.vector_bits or 256) // 32
-    vector = f"<{lanes} x float>"
-    phis = "\n".join(f"%a{k} = phi {vector} [zeroinitializer, %start], [%b{k}, %loop]" for k in range(CHAINS))
-    calls = "\n".join(
-        f"%b{k} = call {vector} @llvm.fma({vector} %a{k}, {vector} %x, {vector} %a{k})" for k in range(CHAINS)
-    )
-    sums = "\n".join(f"%s{k + 1} = fadd {vector} %s{k}, %b{k}" for k in range(CHAINS))
-    text = f"""
-declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})
-define i32 @nl_peak(ptr %memory, ptr %sizes) {{
-start:
-  %count = load i64, ptr %sizes
-  %x = load {vector}, ptr %memory, align 8
-  br label %loop
-loop:
-  %n = phi i64 [0, %start], [%next, %loop]
-  {phis}
-  {calls.replace("@llvm.fma(", f"@llvm.fma.v{lanes}f32(")}
-  %next = add i64 %n, 1
-  %more = icmp slt i64 %next, %count
-  br i1 %more, label %loop, label %end
-end:
-  %s0 = fadd {vector} %x, %x
-  {sums}
-  store {vector} %s{CHAINS}, ptr %memory, align 8
-  ret i32 0
-}}
-"""
-    code = optimize.object_code(optimize.optimized([text], ["nl_peak"], target), target)
-    loaded = optimize.load([code], ["nl_peak"], target)
-    rounds = 200_000
-    entry = Entry("peak", ENTRY(loaded.addresses["nl_peak"]), loaded)
-    return entry.bind(np.zeros(lanes, np.int64), np.array([rounds])), 1e-6 * CHAINS * lanes * rounds
 
 
 def least(calls: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
@@ -176,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each of the four (default: 1)")
     options = parser.parse_args()
-    core, millions = multiply_adds()
+    core, billions = multiply_adds()
     rows = []
     shapes: list[tuple[str, str, dict[str, Any], int, int]] = [
         (f"product {n}", PRODUCT, {"n": n}, 1, n**3) for n in PRODUCTS
@@ -190,7 +150,7 @@ def main() -> int:
     for name, text, arguments, batch, macs in (*shapes, *layers):
         calls = (in_a_step if text == LAYER else products)(netlang.loads(text, **arguments), batch)
         times = least({**calls, "core": core}, options.seconds)
-        best = 2 * millions / times.pop("core")
+        best = 1e3 * billions / times.pop("core")
         speeds = {what: 2e-6 * macs / ms for what, ms in times.items()}
         of_one_core = {what: speed / best for what, speed in speeds.items()}
         rows.append({"name": name, "gflops": speeds, "core_gflops": best, "of_one_core": of_one_core})

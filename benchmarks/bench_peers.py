@@ -15,6 +15,7 @@ if not __package__:  # run as a file
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.compare import Row, compare
+from benchmarks.processor import Processors
 from benchmarks.report import chart, document, table
 from benchmarks.workloads import WORKLOADS
 
@@ -29,26 +30,30 @@ def main() -> int:
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: for --threads 1 on a busy machine"
     )
+    parser.add_argument("--whole", action="store_true", help="count only turns in which all processors were there")
     parser.add_argument("-o", "--output", type=Path, default=Path("build", "benchmarks"), help="a folder")
     options = parser.parse_args()
     if unknown := set(options.workloads) - set(names):
         parser.error(f"there is no workload {', '.join(sorted(unknown))}")
     if options.threads is not None:  # before a peer counts them
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    processors = Processors()
     rows: list[Row] = []
     left_out: dict[str, None] = {}
     options.output.mkdir(parents=True, exist_ok=True)
     for workload in WORKLOADS:
         if options.workloads and workload.name not in options.workloads:
             continue
-        row = compare(workload, options.seconds, options.peer, options.clock)
-        rows.append(row)
+        timed = compare(workload, options.seconds, options.peer, options.clock, processors)
+        row = timed.of_whole_turns() if options.whole else timed
+        rows += [row] if row.turns else []
         for reason in row.left_out:
             if reason not in left_out:
                 print(f"left out: {reason}", flush=True)
         left_out |= dict.fromkeys(row.left_out)
-        found = ", ".join(f"{name} {value:.4g}" for name, value in row.times.items())
-        print(f"{workload.what}: {found} ms", flush=True)
+        if row.turns:
+            found = ", ".join(f"{name} {value:.4g}" for name, value in row.times.items())
+            print(f"{workload.what}: {found} ms; {timed.speed}", flush=True)
         # written after each, so that a run that is stopped leaves what it found
         (options.output / "peers.json").write_text(
             json.dumps(document(rows, list(left_out), options.clock), indent=2) + "\n"

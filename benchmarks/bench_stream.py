@@ -18,7 +18,7 @@ if not __package__:  # run as a file
 import numpy as np
 
 import netlang
-from benchmarks.compare import CLOCKS, in_turns
+from benchmarks.compare import CLOCKS, in_turns, medians
 from benchmarks.report import machine
 from netlang.runtime.net import Net
 
@@ -76,7 +76,7 @@ def main() -> int:
         for name, other in scores.items():
             assert np.abs(other - scores["netlang"]).max() < 1e-5, f"{name} is wrong"
     calls = {name: lambda way=way: way(7) for name, way in ways.items()}  # type: ignore[misc]
-    times = in_turns(calls, options.seconds, CLOCKS[options.clock])
+    times = medians(in_turns(calls, options.seconds, CLOCKS[options.clock]))
     for name, ms in times.items():
         print(f"{name}: {1e3 * ms:.1f} us ({ms / times['netlang']:.2f}x)")
     output = Path("build", "benchmarks", "stream.json")

@@ -6,12 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from benchmarks.peers import Absent, Array, Peer, jax, onnx, torch
+from benchmarks.processor import Processors
 from benchmarks.workloads import Workload
 
 EXACT = 1e-9
@@ -27,16 +29,47 @@ MOST_IN_A_TURN = 200
 LEAST_TURNS = 3
 PAUSE = 0.2  # seconds before a turn, in which the threads of the one before go to sleep
 SETTLE = 0.01  # seconds of calls at the beginning of a turn that are not counted
+WHOLE = 0.9  # of what so many processors can do, before a turn in which they are all there
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Some calls, in milliseconds each; and what all processors did just before, as a share of what they can."""
+
+    times: Sequence[float]
+    share: float = 1.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all processors were there: it is chosen by their speed, whatever the calls took."""
+        return self.share >= WHOLE
 
 
 @dataclass(frozen=True)
 class Row:
-    """Medians in milliseconds by peer, netlang's among them, and how far each is from the result in float64."""
+    """What was timed of netlang and its peers, and how far the result of each is from that in float64."""
 
     workload: Workload
-    times: Mapping[str, float]
+    turns: Mapping[str, Sequence[Turn]]
     differences: Mapping[str, float]
     left_out: Sequence[str] = field(default=())
+
+    @cached_property
+    def times(self) -> dict[str, float]:
+        """Medians in milliseconds."""
+        return medians(self.turns)
+
+    @property
+    def speed(self) -> str:
+        turns = [turn for its in self.turns.values() for turn in its]
+        return f"all processors were there in {sum(turn.is_whole for turn in turns)} of {len(turns)} turns"
+
+    def of_whole_turns(self) -> Row:
+        """Of these alone; of none where they are too few for one of the peers, with the reason in `left_out`."""
+        whole = {name: [turn for turn in its if turn.is_whole] for name, its in self.turns.items()}
+        if min(map(len, whole.values())) >= LEAST_TURNS:
+            return replace(self, turns=whole)
+        return replace(self, turns={}, left_out=[*self.left_out, f"{self.workload.name}: {self.speed}"])
 
     def ratio(self, peer: str) -> float:
         """How many times longer a peer takes."""
@@ -49,6 +82,7 @@ class Row:
             "ms": dict(self.times),
             "ratio": {peer: self.ratio(peer) for peer in self.times if peer != "netlang"},
             "difference": dict(self.differences),
+            "processors": {name: [round(turn.share, 3) for turn in its] for name, its in self.turns.items()},
         }
 
 
@@ -56,11 +90,17 @@ CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": t
 """What time is: that of all, or that which the process has used, which on a busy machine says more of one thread."""
 
 
-def compare(workload: Workload, seconds: float, chosen: Sequence[str] = (), clock: str = "wall") -> Row:
+def compare(
+    workload: Workload,
+    seconds: float,
+    chosen: Sequence[str] = (),
+    clock: str = "wall",
+    processors: Processors | None = None,
+) -> Row:
     """Check and time a workload, each peer for about `seconds`; `chosen` names the peers, all where it is empty.
 
     A peer that computes something else is not timed, as there would be nothing to compare. Raises `AssertionError`
-    where that is netlang.
+    where that is netlang. The speed of `processors` is measured before each turn.
     """
     own, wanted = _netlang(workload), _netlang(workload, "float64").results()
     peers, left_out = [own], list[str]()
@@ -77,7 +117,7 @@ def compare(workload: Workload, seconds: float, chosen: Sequence[str] = (), cloc
         if peer.name not in equal:
             what = "gradients" if workload.training else "outputs"
             left_out.append(f"{peer.name} for {workload.name}: its {what} are wrong by {differences[peer.name]:.1g}")
-    return Row(workload, in_turns(equal, seconds, CLOCKS[clock]), differences, left_out)
+    return Row(workload, in_turns(equal, seconds, CLOCKS[clock], processors), differences, left_out)
 
 
 def _present(module: Any, workload: Workload, left_out: list[str]) -> Iterator[Peer]:
@@ -110,12 +150,15 @@ def _norm(array: Array) -> float:
 
 
 def in_turns(
-    calls: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, float]:
-    """The median time of each call in milliseconds, warm; they take turns, and so share what else the machine does.
+    calls: Mapping[str, Callable[[], Any]],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+    processors: Processors | None = None,
+) -> dict[str, list[Turn]]:
+    """Time calls, warm; they take turns, and so share what else the machine does.
 
-    A turn is some calls of one, the first of short ones not counted; there are at least three turns. Before each is a
-    pause: the threads of some peers look for work long after their last call, and would be in the way of the next.
+    A turn is some calls of one, the first of short ones not counted; each has at least three. Before a turn is a pause:
+    the threads of some peers look for work long after their last call, and would be in the way of the next.
     """
     counts: dict[str, int] = {}
     for name, call in calls.items():
@@ -123,18 +166,28 @@ def in_turns(
         start = clock()
         call()
         counts[name] = max(1, min(MOST_IN_A_TURN, int(TURN / (clock() - start))))
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    turns: dict[str, list[Turn]] = {name: [] for name in calls}
     end = clock() + seconds * len(calls)
-    turns = 0
-    while turns < LEAST_TURNS or clock() < end:
-        turns += 1
+    while clock() < end or min(map(len, turns.values())) < LEAST_TURNS:
         for name, call in calls.items():
             time.sleep(PAUSE)
-            settled = clock() + SETTLE
-            while counts[name] > 1 and clock() < settled:
-                call()
-            for _ in range(counts[name]):
-                start = clock()
-                call()
-                times[name].append(1e3 * (clock() - start))
-    return {name: statistics.median(found) for name, found in times.items()}
+            share = processors.share() if processors else 1.0
+            turns[name].append(Turn(_times(call, counts[name], clock), share))
+    return turns
+
+
+def _times(call: Callable[[], Any], count: int, clock: Callable[[], float]) -> list[float]:
+    settled = clock() + SETTLE
+    while count > 1 and clock() < settled:
+        call()
+    times = []
+    for _ in range(count):
+        start = clock()
+        call()
+        times.append(1e3 * (clock() - start))
+    return times
+
+
+def medians(turns: Mapping[str, Sequence[Turn]]) -> dict[str, float]:
+    """The median time of each call, in milliseconds."""
+    return {name: statistics.median(time for turn in its for time in turn.times) for name, its in turns.items()}

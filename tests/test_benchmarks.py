@@ -9,13 +9,15 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from benchmarks import bench_peers, compare, report
-from benchmarks.compare import Row, in_turns
+from benchmarks.compare import Row, Turn, in_turns, medians
 from benchmarks.peers import Absent, Peer
+from benchmarks.processor import Processors
 from benchmarks.workloads import NETS, WORKLOADS, Workload
 from netlang.diagnostics import Source
 from netlang.language import format
@@ -84,16 +86,50 @@ def test_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         order.append(name)
         state["now"] += takes * slower
 
-    found = in_turns({"a": lambda: call("a", 0.0125), "b": lambda: call("b", 1.0)}, 20, lambda: state["now"])
+    calls = {"a": lambda: call("a", 0.0125), "b": lambda: call("b", 1.0)}
+    found = medians(in_turns(calls, 20, lambda: state["now"]))
     assert found["a"] == pytest.approx(12.5)
     assert found["b"] == pytest.approx(5000)
     turns = [(name, len(list(group))) for name, group in itertools.groupby(order[4:])]
     assert turns[:4] == [("a", 5), ("b", 1), ("a", 5), ("b", 1)]
 
 
+class Shared:
+    """Two processors that are one in the second of four turns."""
+
+    def __init__(self) -> None:
+        self.shares = iter([0.99, 0.52, 0.97, 0.9])
+
+    def share(self) -> float:
+        return next(self.shares)
+
+
+def test_turns_without_all_processors_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "PAUSE", 0.0)
+    state = {"now": 0.0}
+    takes = iter([1, 1, 1, 7, 7, 3])  # two calls to warm up, and one in each turn
+
+    def call() -> None:
+        state["now"] += next(takes)
+
+    turns = in_turns({"netlang": call}, 18, lambda: state["now"], cast(Processors, Shared()))["netlang"]
+    row = Row(MLP, {"netlang": turns}, {})
+    assert row.times == {"netlang": 5000}
+    assert row.speed == "all processors were there in 3 of 4 turns"
+    assert row.of_whole_turns().turns == {"netlang": [turns[0], turns[2], turns[3]]}
+    assert row.of_whole_turns().times == {"netlang": 3000}
+    few = Row(MLP, {"netlang": turns, "torch": turns[:3]}, {})
+    assert few.of_whole_turns().turns == {}
+    assert few.of_whole_turns().left_out == ["mlp-train-8: all processors were there in 5 of 7 turns"]
+
+
+def test_processors_together_do_no_more_than_each_alone() -> None:
+    assert 0 < Processors().share() < 1.2
+
+
 ROWS = [
-    Row(MLP, {"netlang": 1.0, "torch": 4.0, "JAX": 0.5}, {"torch": 1e-7, "JAX": 1e-7}),
-    Row(Workload("rnn", "RNN", False, 1), {"netlang": 2.0, "torch": 3.0}, {"torch": 1e-7}),
+    Row(MLP, {"netlang": [Turn([1.0])], "torch": [Turn([4.0])], "JAX": [Turn([0.5])]}, {"torch": 1e-7, "JAX": 1e-7}),
+    Row(Workload("rnn", "RNN", False, 1), {"netlang": [Turn([2.0])], "torch": [Turn([3.0])]}, {"torch": 1e-7}),
 ]
 
 

@@ -20,6 +20,7 @@ from netlang.cache import cache_folder
 from netlang.targets.cpu import optimize
 from netlang.targets.cpu.cache import ObjectCache, key
 from netlang.targets.cpu.optimize import Machine
+from netlang.targets.cpu.places import allow, keep_apart
 from netlang.targets.cpu.sharing import MOST, PHASE, TEAM, waiting
 
 Array = npt.NDArray[np.int64]
@@ -42,6 +43,7 @@ class Team:
         self._first = boxes.ctypes.data + 8 * skipped
         self._states = memoryview(boxes)[skipped : skipped + (MOST - 1) * BOX : BOX]  # type: ignore[arg-type]
         self._wake: list[threading.Event] = []
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._code = code
         self._current: Any = None
@@ -63,6 +65,7 @@ class Team:
             if not self._lock.acquire(False):  # by name it takes twice as long
                 entry(*alone)
                 return
+            places: dict[int, set[int]] = {}
             try:
                 if len(self._wake) < helpers and not self._grow(helpers):
                     entry(*alone)
@@ -72,6 +75,7 @@ class Team:
                     self._current = kept
                 for k in range(helpers):
                     if self._states[k] == ASLEEP:
+                        keep_apart(self._threads[k].native_id or 0, k, helpers, places)
                         self._wake[k].set()
                 # posts and runs in one call: an interruption comes before or after the run, never into it
                 asleep = self._launch(*arguments)
@@ -81,6 +85,8 @@ class Team:
                 if self._previous and max(self._states) < POSTED:
                     self._previous.clear()
             finally:
+                if places:
+                    allow(places)
                 self._lock.release()
 
         return call
@@ -90,11 +96,13 @@ class Team:
         while len(self._wake) < wanted:
             wake = threading.Event()
             box = self._first + 8 * BOX * len(self._wake)
+            thread = threading.Thread(target=self._work, args=(wake, box), name="netlang", daemon=True)
             try:
-                threading.Thread(target=self._work, args=(wake, box), name="netlang", daemon=True).start()
+                thread.start()
             except RuntimeError:
                 return False
             self._wake.append(wake)
+            self._threads.append(thread)
         return True
 
     def _work(self, wake: threading.Event, box: int) -> None:

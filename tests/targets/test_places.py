@@ -1,0 +1,95 @@
+"""Threads that sleep wake on processors of their own, and may run anywhere afterwards."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import netlang
+from netlang.targets.cpu import places
+from netlang.targets.cpu.places import allow, keep_apart
+
+PROCESSORS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+needs_two = pytest.mark.skipif(len(PROCESSORS) < 2, reason="there is one processor, or none may be chosen")
+
+
+@needs_two
+@pytest.mark.parametrize("here", sorted(PROCESSORS)[:2])
+def test_a_thread_wakes_on_another_processor(here: int) -> None:
+    wake, awake, end, seen = threading.Event(), threading.Event(), threading.Event(), list[int]()
+
+    def sleeper() -> None:
+        wake.wait()
+        assert places._HERE is not None
+        seen.append(places._HERE())
+        awake.set()
+        end.wait()
+
+    thread = threading.Thread(target=sleeper)
+    thread.start()
+    number, before = thread.native_id or 0, dict[int, set[int]]()
+    os.sched_setaffinity(0, {here})  # of this thread
+    try:
+        keep_apart(number, 0, 1, before)
+        wake.set()
+        awake.wait()
+        assert os.sched_getaffinity(number) == PROCESSORS - {here}
+        assert seen[0] in PROCESSORS - {here}
+        allow(before)
+        assert os.sched_getaffinity(number) == PROCESSORS
+    finally:
+        os.sched_setaffinity(0, PROCESSORS)
+        end.set()
+        thread.join()
+    keep_apart(number, 0, 1, before)  # it is gone
+    allow(before)
+
+
+class System:
+    """Processors 0 to 7, all of which may be used; the caller is on 2."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.given: dict[int, set[int]] = {}
+        monkeypatch.setattr(places, "_HERE", lambda: 2)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda thread: set(range(8)), raising=False)
+        monkeypatch.setattr(os, "sched_setaffinity", self.put, raising=False)
+
+    def put(self, thread: int, processors: set[int]) -> None:
+        self.given[thread] = set(processors)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
+def test_each_thread_has_a_share_of_its_own(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, before = System(monkeypatch), dict[int, set[int]]()
+    for k in range(count):
+        keep_apart(100 + k, k, count, before)
+    shares = list(system.given.values())
+    assert set.union(*shares) == set(range(8)) - {2}
+    assert sum(map(len, shares)) == 7
+    assert len(shares) == min(count, 7)  # where there are more threads than processors, some wake anywhere
+    assert before == {thread: set(range(8)) for thread in system.given}
+    allow(before)
+    assert system.given == before
+
+
+def test_a_system_that_does_not_move_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, before = System(monkeypatch), dict[int, set[int]]()
+    monkeypatch.setattr(places, "_HERE", None)
+    keep_apart(100, 0, 1, before)
+    assert system.given == before == {}
+
+
+@needs_two
+def test_after_a_run_threads_may_be_anywhere() -> None:
+    net = netlang.loads("net Large:\n    input x[512]\n    y = x -> dense(512)\n    output y\n", threads=2)
+    x = np.ones((512, 512), np.float32)
+    for _ in range(3):
+        net(x)
+        time.sleep(0.05)  # they sleep, and are woken by the next one
+    helpers = [thread.native_id for thread in threading.enumerate() if thread.name == "netlang"]
+    assert helpers
+    assert all(os.sched_getaffinity(helper or 0) == PROCESSORS for helper in helpers)
