@@ -7,20 +7,20 @@ the loop stores. Since each element is computed as on one thread, results have t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 
 from netlang.graph.constructors import at_least_zero, negate
-from netlang.graph.expression import Condition, Read
-from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
+from netlang.graph.expression import Read
+from netlang.graph.integer import ONE, ZERO, Int, index
 from netlang.graph.traversal import fresh, operands, tensor_reads
 from netlang.schedule.blocks import moved
 from netlang.schedule.collapse import substituted
+from netlang.schedule.disjoint import Elements, divides, may_be_vectors
 from netlang.schedule.nest import guarded
 from netlang.schedule.program import (
     Alone,
     Assign,
-    Block,
     Buffer,
     Combine,
     Dot,
@@ -33,12 +33,7 @@ from netlang.schedule.program import (
     Search,
     Share,
     Statement,
-    Store,
     Tensor,
-    Transform,
-    Turn,
-    expressions,
-    places,
     statements,
 )
 from netlang.schedule.tiling import ROWS, guess
@@ -47,7 +42,6 @@ from netlang.schedule.work import cycles
 Body = tuple[Statement, ...]
 
 LONG = 64  # cycles, from which a turn of a loop is work of its own
-SHORT, MUCH = 16, 2048  # turns of a loop that may be written out, and cycles of what is not written out
 GRAIN = 64  # of shorter ones, and of lanes of a product of few rows, as many go together, so that no vector is split
 LEAST = 2048  # of less work, in cycles, a statement is left to one thread
 MANY = 16  # turns of a loop are enough
@@ -74,24 +68,14 @@ def for_threads(
     return shared, work
 
 
-@dataclass(frozen=True)
-class _Access:
-    """Elements of a buffer: those from `place` on, the least of `counts`; `over` are the indices of loops around."""
-
-    buffer: str
-    place: Int
-    counts: tuple[Int, ...]
-    stored: bool
-    over: tuple[str, ...]
-
-
 class _Threads:
     """Shares the statements of one kernel."""
 
     def __init__(
         self, tensors: Mapping[str, Tensor], buffers: Mapping[str, Buffer], extents: dict[str, Int], body: Body
     ) -> None:
-        self.tensors, self.buffers, self.extents, self.body = tensors, buffers, extents, body
+        self.tensors, self.buffers, self.extents = tensors, buffers, extents
+        self.elements = Elements(tensors, buffers, extents, body)
         self.private: dict[str, Int] = {}  # with how far those of two threads are apart
 
     # --- phases ---
@@ -127,9 +111,9 @@ class _Threads:
         if not packs or len(packs) == len(body) or not isinstance(following := body[len(packs)], Share | Loop):
             return None
         buffers = [self.buffers[self.tensors[pack.target].buffer] for pack in packs]
-        if not all(self._is_within(b.name, pack, following) for b, pack in zip(buffers, packs, strict=True)):
+        if not all(self.elements.is_within(b.name, pack, following) for b, pack in zip(buffers, packs, strict=True)):
             return None
-        changed = {access.buffer for access in self._accesses((following,), ()) if access.stored}
+        changed = self.elements.stored((following,))
         if any(self.tensors[pack.source.tensor].buffer in changed for pack in packs):
             return None
         found = self.shared(following)
@@ -161,8 +145,9 @@ class _Threads:
             return (s,)
         if isinstance(s, Guard):
             inside = self.phases(s.body)
-            # a thread that is late must not look at memory
-            return None if _is_alone(inside) or operands(s.condition) else (Guard(s.condition, inside),)
+            if _is_alone(inside):
+                return None
+            return self._each_asks(s, inside) if operands(s.condition) else (Guard(s.condition, inside),)
         if guess(cycles((s,), self.extents)) < LEAST:
             return None
         if isinstance(s, Loop):
@@ -172,6 +157,19 @@ class _Threads:
         if isinstance(s, Pack):
             return self._lanes(s, s.source, s.panel) if len(s.lanes) == 1 and s.to == ZERO else None
         return self._lanes(s, s.right, GRAIN) if isinstance(s, Dot) else None
+
+    def _each_asks(self, guard: Guard, inside: Body) -> Body | None:
+        """What is shared under a condition that depends on memory: in each part, as one that is late must not."""
+        read = {self.tensors[tensor].buffer for tensor, _ in tensor_reads(guard.condition)}
+        changed = self.elements.stored(guard.body)
+        if read & changed or not all(isinstance(s, Share | Alone) for s in inside):
+            return None
+
+        def asking(body: Body) -> Body:
+            inner = (replace(s, body=asking(s.body)) if isinstance(s, Once) else s for s in body)
+            return tuple(s if isinstance(s, Once) else Guard(guard.condition, (s,)) for s in inner)
+
+        return tuple(replace(s, body=asking(s.body)) for s in inside if isinstance(s, Share | Alone))
 
     def _rows(self, s: Multiply) -> Share:
         """A product, of which each thread computes some rows."""
@@ -192,7 +190,7 @@ class _Threads:
     def _loop(self, loop: Loop) -> Body | None:
         found: list[Loop] = []
         if not any(isinstance(s, Share) for s in statements(loop.body)):
-            found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self._is_free(loop, c)]
+            found = [c for c in self._candidates(loop) if guess(c.stops[0]) > 1 and self.elements.is_free(loop, c)]
         turns = max((guess(c.stops[0]) for c in found), default=0)
         if turns < MANY and (of_rows := self._rows_of(loop)) is not None:
             return of_rows
@@ -213,7 +211,7 @@ class _Threads:
         if len(body) != 1 or not isinstance(product := body[0], Multiply) or len(product.rows) != 1:
             return None
         (rows,) = product.rows
-        apart = all(_divides(rows, Int({m: c})) for m, c in product.first.terms)  # what different turns write
+        apart = all(divides(rows, Int({m: c})) for m, c in product.first.terms)  # what different turns write
         if not rows.is_constant or not apart or rows.constant < MANY:
             return None
         share = self._rows(product)
@@ -250,7 +248,7 @@ class _Threads:
             return (Share(first, last, extent * few, 1, (outside,)),)
         is_long = guess(cycles(inner.body, self.extents)) >= LONG
         grain = 1 if is_long else GRAIN
-        if self._may_be_vectors(inner.body):  # of what is not added, the order does not matter
+        if may_be_vectors(inner.body, self.extents):  # of what is not added, the order does not matter
             sums = (s for s in statements(inner.body) if isinstance(s, Combine) and s.op in ("sum", "prod"))
             grain = VECTORS if any(True for _ in sums) else GRAIN
 
@@ -275,25 +273,12 @@ class _Threads:
         if (
             inner.stops[0].indices()
             or guess(cycles(inner.body, self.extents)) < LONG
-            or self._may_be_vectors(inner.body)
+            or may_be_vectors(inner.body, self.extents)
         ):
             return None
-        if not self._is_free(inner, inner) or extent.constant < 2:
+        if not self.elements.is_free(inner, inner) or extent.constant < 2:
             return None
         return inner
-
-    def _may_be_vectors(self, body: Body) -> bool:
-        """Whether an optimizer may write out all loops of a turn's sums, and compute several turns in a vector.
-
-        It may add in another order there than in what is left of a run, or in a short one. So that this does not depend
-        on the number of threads, no vector must be split, and no part be short.
-        """
-        inside = list(statements(body))
-        if any(isinstance(s, Block) for s in inside) or not any(isinstance(s, Combine) for s in inside):
-            return False
-        ends = [loop.stops for loop in inside if isinstance(loop, Loop)]
-        are_short = all(any(stop.is_constant and stop.constant <= SHORT for stop in stops) for stops in ends)
-        return are_short and guess(cycles(body, self.extents)) < MUCH
 
     def in_several(self, s: Statement) -> Statement:
         """The statement, with how small parts of what is shared may be."""
@@ -316,164 +301,10 @@ class _Threads:
         unit = guess(cycles(substituted(each, {share.first: ZERO, share.last: ONE}), self.extents))
         return max(least, PIECE // max(1, unit), share.grain)
 
-    # --- what is free of each other ---
-
-    def _is_free(self, loop: Loop, inner: Loop) -> bool:
-        """Whether turns of the inner loop keep to elements of their own in all that the whole loop stores."""
-        name, extent = inner.index, self.extents[inner.index]
-        if inner.stops[0] != extent or not self._scalars_are_inside(loop, name):
-            return False
-        its = [s for s in statements((loop,)) if isinstance(s, Loop) and s.index == name]
-        if any(s.starts != (ZERO,) and self._may_be_vectors(s.body) for s in its):
-            return False
-        found = list(self._accesses((loop,), ()))
-        stored = {a.buffer for a in found if a.stored}
-        if any(a.stored and name not in a.over for a in found):
-            return False
-        steps: dict[str, Int] = {}
-        for access in found:
-            if access.buffer not in stored or self._is_own(access.buffer, loop, inner.body):
-                continue
-            step = self._step(access, name, extent)
-            if step is None or steps.setdefault(access.buffer, step) != step:
-                return False
-        return True
-
-    def _step(self, access: _Access, name: str, extent: Int) -> Int | None:
-        """How far a turn moves the elements, where no other turn meets them.
-
-        The place is then `high + step * turn + low` with `0 <= low < step`, and `high` a multiple of all turns' reach.
-        """
-        nowhere = access.place.substitute({name: ZERO})
-        step = access.place.substitute({name: ONE}) - nowhere
-        if name not in access.over or access.place != nowhere + step * index(name) or step == ZERO:
-            return None
-        if step.indices() or any(step.fetches()):
-            return None
-        reach = step * extent
-        high = Int({m: c for m, c in nowhere.terms if _divides(reach, Int({m: c})) and Int({m: c}).indices()})
-        low = (nowhere - high).bounds(self.extents)
-        ends = [(nowhere - high + count).bounds(self.extents) for count in access.counts]
-        is_within = any(end is not None and is_nonnegative(step - end[1]) for end in ends)
-        return step if low is not None and is_nonnegative(low[0]) and is_within else None
-
-    def _scalars_are_inside(self, loop: Loop, name: str) -> bool:
-        """Whether what is named inside a loop over an index is not used outside of it, nor the other way around."""
-
-        def check(body: Body, inside: bool, known: set[str]) -> bool:
-            known = set(known)
-            for s in body:
-                if isinstance(s, Assign | Search):
-                    if not inside:
-                        return False
-                    known.add(s.name)
-                elif isinstance(s, Combine | Extreme) and s.name not in known:
-                    return False
-                elif isinstance(s, Loop | Guard):
-                    within = inside or (isinstance(s, Loop) and s.index == name)
-                    if not check(s.body, within, known if inside else set()):
-                        return False
-            return True
-
-        return check((loop,), False, set())
-
-    def _accesses(self, body: Iterable[Statement], over: tuple[str, ...]) -> Iterator[_Access]:
-        for s in body:
-            for root in expressions(s):
-                yield from (self._access(t, i, False, over) for t, i in tensor_reads(root) if not self._draws(t))
-            for value in places(s):
-                yield from (self._access(f.tensor, f.indices, False, over) for f in value.fetches())
-            if isinstance(s, Store):
-                yield self._access(s.tensor, s.indices, True, over)
-            elif isinstance(s, Pack) and s.at != ZERO:
-                yield _Access(self.tensors[s.target].buffer, s.at, (s.elements,), True, over)
-            elif isinstance(s, Pack | Dot | Transform):
-                yield self._whole(s.target, True, over)
-            elif isinstance(s, Turn):
-                yield self._whole(s.source, False, over)
-                first = self._access(s.target, (s.to, ZERO), True, over)
-                yield replace(first, counts=(s.lanes * self.tensors[s.target].shape[1],))
-            elif isinstance(s, Multiply):
-                yield self._whole(s.right.tensor, False, over)
-                first, pitch = self._access(s.target, (s.first, s.to), True, over), self.tensors[s.target].shape[1]
-                yield replace(first, counts=tuple(rows * pitch for rows in s.rows))
-            elif isinstance(s, Loop):
-                yield from self._accesses(s.body, (*over, s.index))
-            elif isinstance(s, Guard | Share | Once | Alone):
-                yield from self._accesses(s.body, over)
-
-    def _access(self, tensor: str, indices: tuple[Int, ...], stored: bool, over: tuple[str, ...]) -> _Access:
-        found = self.tensors[tensor]
-        return _Access(found.buffer, found.place(indices), (ONE,), stored, over)
-
-    def _whole(self, tensor: str, stored: bool, over: tuple[str, ...]) -> _Access:
-        found = self.tensors[tensor]
-        return _Access(found.buffer, ZERO, (product(found.shape),), stored, over)
-
-    def _draws(self, tensor: str) -> bool:
-        return bool(self.tensors[tensor].draws)
-
-    def _stored(self, body: Iterable[Statement]) -> set[str]:
-        """The scratch that statements write."""
-        return {a.buffer for a in self._accesses(body, ()) if a.stored and self._is_scratch(a.buffer)}
-
-    def _is_scratch(self, buffer: str) -> bool:
-        return self.buffers[buffer].kind == "scratch"
-
     def _keep_apart(self, body: Iterable[Statement], statement: Statement, turn: Body) -> None:
         """What statements write and each thread can have of its own is that."""
-        own = (b for b in self._stored(body) if self._is_own(b, statement, turn))
+        own = (b for b in self.elements.stored(body) if self.elements.is_own(b, statement, turn))
         self.private |= {b: self.buffers[b].elements for b in own}
-
-    def _is_own(self, buffer: str, statement: Statement, turn: Body) -> bool:
-        """Whether each thread can have a buffer of its own for its turns of a statement.
-
-        Nothing else touches it, and each turn writes it before it reads it: what it has from the turns before, or from
-        a loop around, where other threads may have done them, is not wanted.
-        """
-        return self._is_scratch(buffer) and self._is_within(buffer, statement) and self._is_anew(buffer, turn)
-
-    def _is_within(self, buffer: str, *those: Statement) -> bool:
-        """Whether nothing but these statements touches a buffer."""
-
-        def touches(body: Body) -> bool:
-            for s in body:
-                if any(s is each for each in those):
-                    continue
-                if isinstance(s, Loop | Guard | Share | Once | Alone):
-                    if touches(s.body):
-                        return True
-                elif any(a.buffer == buffer for a in self._accesses((s,), ())):
-                    return True
-            return False
-
-        return not touches(self.body)
-
-    def _is_anew(self, buffer: str, body: Body) -> bool:
-        """Whether statements read nothing of a buffer that was there before them."""
-
-        def written(body: Body, begun: Mapping[str, Int]) -> bool | None:
-            """Whether they overwrite it first, None where they may not touch it.
-
-            What is done under a condition may not be done, unless what comes next is done where it is not met.
-            """
-            unless: Condition | None = None
-            for s in body:
-                if isinstance(s, Loop | Guard | Share | Once | Alone):
-                    starts = {s.index: ZERO} if isinstance(s, Loop) and s.starts == (ZERO,) else {}
-                    first = written(s.body, {**begun, **starts})
-                else:
-                    touched = [a.stored for a in self._accesses((s,), ()) if a.buffer == buffer]
-                    adds = isinstance(s, Multiply) and s.start.substitute(begun) != ZERO
-                    adds = adds or (isinstance(s, Store) and bool(s.op))
-                    first = all(touched) and not adds if touched else None
-                if first and isinstance(s, Guard) and s.condition != unless:
-                    first, unless = None, negate(s.condition)
-                if first is not None:
-                    return first
-            return None
-
-        return written(body, {}) is not False
 
     def _new(self, base: str) -> str:
         name = fresh(base, self.extents)
@@ -484,19 +315,6 @@ class _Threads:
 def _one_if_positive(value: Int) -> Int:
     """1 for a positive number, 0 for 0."""
     return (value + (HUGE - 1)) // HUGE
-
-
-def _divides(divisor: Int, value: Int) -> bool:
-    """Whether a term is a multiple of another."""
-    if len(divisor.terms) != 1 or len(value.terms) != 1:
-        return False
-    (atoms, c), (others, d) = divisor.terms[0], value.terms[0]
-    rest = list(others)
-    for atom in atoms:
-        if atom not in rest:
-            return False
-        rest.remove(atom)
-    return d % c == 0
 
 
 def _alone(body: Body) -> Alone:

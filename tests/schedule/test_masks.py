@@ -12,10 +12,12 @@ from netlang.graph.expression import Any, Reduce
 from netlang.graph.graph import Graph
 from netlang.graph.nodes import Equation
 from netlang.runtime.model import Model
+from netlang.schedule import threads
 from netlang.schedule.masks import with_whole_sums
 from netlang.schedule.order import split_guard
-from netlang.schedule.program import Multiply, statements
+from netlang.schedule.program import Alone, Guard, Multiply, Share, statements
 from netlang.schedule.schedule import schedule
+from netlang.targets.cpu import program as cpu
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
 
@@ -86,6 +88,26 @@ def test_what_is_hidden_cannot_leak_be_it_not_a_number(bad: float) -> None:
     hidden = program.run(given, {"batch": 2, "T": 40})["y"]
     np.testing.assert_allclose(hidden[:, :30], seen[:, :30], rtol=1e-12, atol=1e-14)
     assert np.isnan(hidden[:, 30:]).all()
+
+
+@pytest.mark.parametrize("width", [24, 32])
+def test_threads_share_what_depends_on_what_is_in_memory(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether all of `v` is finite: there are two kernels in one, and each part looks which of them it is."""
+    monkeypatch.setattr(cpu, "ENOUGH", 1)
+    monkeypatch.setattr(threads, "PIECE", 1)
+    graph = gradients("s <= t", WEIGHTS[1].format(mask="s <= t"), width=width)
+    program = schedule(graph, graph.gradients.values())
+    every = [s for kernel in program.kernels for s in statements(kernel.body)]
+    asking = [s.body for s in every if isinstance(s, Share) and any(isinstance(inside, Guard) for inside in s.body)]
+    assert len(asking) >= 4
+    left = [s for alone in every if isinstance(alone, Alone) for s in statements(alone.body)]
+    assert not any(isinstance(s, Multiply) for s in left)
+    given = arrays(5, 70, width)
+    several = [build(program, np.float64, threads=n) for n in (1, 2, 3, 4)]
+    for end in (70, 60):
+        given["v"][:, end:] = np.inf
+        found = [b"".join(a.tobytes() for a in each.run(given, {"batch": 5, "T": 70}).values()) for each in several]
+        assert len(set(found)) == 1
 
 
 def guarded(graph: Graph, name: str) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import netlang
-from netlang.schedule.program import Multiply, statements
+from netlang.schedule.program import Alone, Multiply, statements
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
@@ -43,6 +43,7 @@ def test_sums_go_to_the_result(equation: str, is_there: bool, n: int) -> None:
     products = [s for kernel in program.kernels for s in statements(kernel.body) if isinstance(s, Multiply)]
     kinds = {program.buffers[program.tensors[s.target].buffer].kind for s in products}
     assert kinds == {"output" if is_there else "scratch"}
+    assert not any(isinstance(s, Alone) for kernel in program.kernels for s in kernel.body)  # threads share it
     random = np.random.default_rng(0)
     arrays = {node.name: random.standard_normal((2, *(e.constant for e in node.shape))) for node in net.inputs}
     expected = evaluate(graph, arrays, {"batch": 2})["y"]
