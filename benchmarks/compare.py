@@ -24,11 +24,11 @@ TOLERANCE = {False: 1e-3, True: 0.2}
 rectifier is: through the fifty layers of a ResNet, gradients by the first are off by several percent, in any framework.
 """
 
-TURN = 0.05  # seconds, unless that is less than a call
+TURN = 0.1  # seconds, unless that is less than a call
 MOST_IN_A_TURN = 200
 LEAST_TURNS = 3
 PAUSE = 0.2  # seconds before a turn, in which the threads of the one before go to sleep
-SETTLE = 0.01  # seconds of calls at the beginning of a turn that are not counted
+SETTLE = 0.01  # seconds of calls at the beginning of a turn that are not counted, or one call
 WHOLE = 0.9  # of what so many processors can do, before a turn in which they are all there
 
 
@@ -157,7 +157,7 @@ def in_turns(
 ) -> dict[str, list[Turn]]:
     """Time calls, warm; they take turns, and so share what else the machine does.
 
-    A turn is some calls of one, the first of short ones not counted; each has at least three. Before a turn is a pause:
+    A turn is some calls of one, the first not counted; each has at least three. Before a turn is a pause:
     the threads of some peers look for work long after their last call, and would be in the way of the next.
     """
     counts: dict[str, int] = {}
@@ -178,7 +178,8 @@ def in_turns(
 
 def _times(call: Callable[[], Any], count: int, clock: Callable[[], float]) -> list[float]:
     settled = clock() + SETTLE
-    while count > 1 and clock() < settled:
+    call()
+    while clock() < settled:
         call()
     times = []
     for _ in range(count):
