@@ -136,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="for each of the four (default: 1)")
     options = parser.parse_args()
-    core, billions = multiply_adds()
+    (core,), billions = multiply_adds()
     rows = []
     shapes: list[tuple[str, str, dict[str, Any], int, int]] = [
         (f"product {n}", PRODUCT, {"n": n}, 1, n**3) for n in PRODUCTS

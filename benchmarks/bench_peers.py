@@ -35,9 +35,11 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.workloads) - set(names):
         parser.error(f"there is no workload {', '.join(sorted(unknown))}")
+    if options.whole and options.clock == "cpu":
+        parser.error("--whole goes with the wall clock: processor time is that of a processor which is there")
     if options.threads is not None:  # before a peer counts them
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
-    processors = Processors()
+    processors = Processors() if options.clock == "wall" else None
     rows: list[Row] = []
     left_out: dict[str, None] = {}
     options.output.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,7 @@ def main() -> int:
         left_out |= dict.fromkeys(row.left_out)
         if row.turns:
             found = ", ".join(f"{name} {value:.4g}" for name, value in row.times.items())
-            print(f"{workload.what}: {found} ms; {timed.speed}", flush=True)
+            print(f"{workload.what}: {found} ms" + (f"; {timed.speed}" if processors else ""), flush=True)
         # written after each, so that a run that is stopped leaves what it found
         (options.output / "peers.json").write_text(
             json.dumps(document(rows, list(left_out), options.clock), indent=2) + "\n"

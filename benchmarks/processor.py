@@ -20,12 +20,11 @@ from netlang.targets.cpu.native import ENTRY, Entry
 
 CHAINS = 24  # independent sums, enough to hide the latency of a multiply-add
 ROUNDS = 200_000  # of these, in a call
-CALLS = 3  # that a rate is measured over
-TRIES = 3  # the best of which counts
+CALLS = 16  # in which a speed is measured: some hundredths of a second, longer than a system's slices of time
 
 
-def multiply_adds() -> tuple[Callable[[], Any], float]:
-    """As many multiply-adds as a core can do at once, in registers; and the 10^9 operations of a call, two for each."""
+def multiply_adds(count: int = 1) -> tuple[list[Callable[[], Any]], float]:
+    """Calls for so many threads, as many multiply-adds in registers as a core can do; and how many 10^9 operations."""
     target = optimize.machine()
     lanes = (target.vector_bits or 256) // 32
     vector = f"<{lanes} x float>"
@@ -58,39 +57,44 @@ end:
     code = optimize.object_code(optimize.optimized([text], ["nl_peak"], target), target)
     loaded = optimize.load([code], ["nl_peak"], target)
     entry = Entry("peak", ENTRY(loaded.addresses["nl_peak"]), loaded)
-    return entry.bind(np.zeros(lanes, np.int64), np.array([ROUNDS])), 2e-9 * CHAINS * lanes * ROUNDS
+    calls = [entry.bind(np.zeros(lanes, np.int64), np.array([ROUNDS])) for _ in range(count)]
+    return calls, 2e-9 * CHAINS * lanes * ROUNDS
 
 
 class Processors:
-    """All processors that this process may use, each with a thread that stays on it; `one` is in GFLOP/s."""
+    """All processors that this process may use, where the system has it so each with a thread that stays on it."""
 
     def __init__(self) -> None:
         has_affinity = hasattr(os, "sched_getaffinity")
         places = sorted(os.sched_getaffinity(0)) if has_affinity else range(os.cpu_count() or 1)
-        self.count = len(places)
-        self.one = 0.0
-        self._calls, (self._work, *_) = zip(*(multiply_adds() for _ in places), strict=True)
-        self._start = threading.Barrier(self.count)
+        self._calls, self._work = multiply_adds(len(places))
+        self._start = threading.Barrier(len(places))
         self._threads = [ThreadPoolExecutor(1) for _ in places]
         for thread, place in zip(self._threads, places if has_affinity else (), strict=has_affinity):
             thread.submit(os.sched_setaffinity, 0, {place}).result()
+        self._one = max(self._alone() for _ in range(3))
 
     def share(self) -> float:
         """What all of them do at the same time, of their number times the most that one has done alone."""
-        self.one = max(self.one, *(self._timed(self._calls[0]) for _ in range(TRIES)))
-        return max(self._all() for _ in range(TRIES)) / (self.count * self.one)
-
-    def _all(self) -> float:
-        """GFLOP/s."""
+        self._one = max(self._one, self._alone())
         runs = [t.submit(self._together, call) for t, call in zip(self._threads, self._calls, strict=True)]
-        return sum(run.result() for run in runs)
+        starts, ends = zip(*(run.result() for run in runs), strict=True)
+        # from the first that began to the last that came to its end: one that waits for its turn counts
+        return CALLS * self._work / (max(ends) - min(starts)) / self._one
 
-    def _together(self, call: Callable[[], Any]) -> float:
+    def _alone(self) -> float:
+        """GFLOP/s of one."""
+        start, end = _timed(self._calls[0])
+        return CALLS * self._work / (end - start)
+
+    def _together(self, call: Callable[[], Any]) -> tuple[float, float]:
         self._start.wait()
-        return self._timed(call)
+        return _timed(call)
 
-    def _timed(self, call: Callable[[], Any]) -> float:
-        start = time.perf_counter()
-        for _ in range(CALLS):
-            call()
-        return CALLS * self._work / (time.perf_counter() - start)
+
+def _timed(call: Callable[[], Any]) -> tuple[float, float]:
+    """When some calls began, and when they came to their end."""
+    start = time.perf_counter()
+    for _ in range(CALLS):
+        call()
+    return start, time.perf_counter()

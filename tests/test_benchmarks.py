@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -125,6 +126,15 @@ def test_turns_without_all_processors_can_be_left_out(monkeypatch: pytest.Monkey
 
 def test_processors_together_do_no_more_than_each_alone() -> None:
     assert 0 < Processors().share() < 1.2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads stay on no processor here")
+def test_processors_that_are_one_do_what_one_does() -> None:
+    processors = Processors()
+    (here, *_), count = sorted(os.sched_getaffinity(0)), len(os.sched_getaffinity(0))
+    for thread in processors._threads:
+        thread.submit(os.sched_setaffinity, 0, {here}).result()
+    assert processors.share() < 1.2 / count
 
 
 ROWS = [

@@ -38,6 +38,7 @@ from netlang.schedule.work import cycles
 
 Body = tuple[Statement, ...]
 
+NESTED = (Loop, Guard, Share, Once, Alone)  # what has statements inside
 SHORT, MUCH = 16, 2048  # turns of a loop that may be written out, and cycles of what is not written out
 
 
@@ -96,10 +97,7 @@ class Elements:
             for s in body:
                 if any(s is each for each in those):
                     continue
-                if isinstance(s, Loop | Guard | Share | Once | Alone):
-                    if touches(s.body):
-                        return True
-                elif any(a.buffer == buffer for a in self.accesses((s,))):
+                if any(a.buffer == buffer for a in self._direct(s)) or (isinstance(s, NESTED) and touches(s.body)):
                     return True
             return False
 
@@ -150,30 +148,32 @@ class Elements:
     def accesses(self, body: Iterable[Statement], over: tuple[str, ...] = ()) -> Iterator[Access]:
         """What statements read and write, inside loops `over` these indices; of sums it may be more than they do."""
         for s in body:
-            for root in expressions(s):
-                yield from (self._access(t, i, False, over) for t, i in tensor_reads(root) if not self._draws(t))
-            for value in places(s):
-                yield from (self._access(f.tensor, f.indices, False, over) for f in value.fetches())
-            if isinstance(s, Store):
-                yield self._access(s.tensor, s.indices, True, over)
-            elif isinstance(s, Pack) and s.at != ZERO:
-                yield Access(self.tensors[s.target].buffer, s.at, (s.elements,), True, over)
-            elif isinstance(s, Pack | Dot | Transform):
-                yield self._whole(s.target, True, over)
-            elif isinstance(s, Turn):
-                yield self._whole(s.source, False, over)
-                first = self._access(s.target, (s.to, ZERO), True, over)
-                yield replace(first, counts=(s.lanes * self.tensors[s.target].shape[1],))
-            elif isinstance(s, Multiply):
-                yield self._whole(s.right.tensor, False, over)
-                first, pitch = self._access(s.target, (s.first, s.to), True, over), self.tensors[s.target].shape[1]
-                width = (s.lanes + (s.panel - 1)) // s.panel * s.panel
-                ends = ((rows - 1) * pitch + end for rows in s.rows for end in (pitch, width))
-                yield replace(first, counts=tuple(ends))
-            elif isinstance(s, Loop):
-                yield from self.accesses(s.body, (*over, s.index))
-            elif isinstance(s, Guard | Share | Once | Alone):
-                yield from self.accesses(s.body, over)
+            yield from self._direct(s, over)
+            if isinstance(s, NESTED):
+                yield from self.accesses(s.body, (*over, s.index) if isinstance(s, Loop) else over)
+
+    def _direct(self, s: Statement, over: tuple[str, ...] = ()) -> Iterator[Access]:
+        """What a statement reads and writes by itself, without those inside it."""
+        for root in expressions(s):
+            yield from (self._access(t, i, False, over) for t, i in tensor_reads(root) if not self._draws(t))
+        for value in places(s):
+            yield from (self._access(f.tensor, f.indices, False, over) for f in value.fetches())
+        if isinstance(s, Store):
+            yield self._access(s.tensor, s.indices, True, over)
+        elif isinstance(s, Pack) and s.at != ZERO:
+            yield Access(self.tensors[s.target].buffer, s.at, (s.elements,), True, over)
+        elif isinstance(s, Pack | Dot | Transform):
+            yield self._whole(s.target, True, over)
+        elif isinstance(s, Turn):
+            yield self._whole(s.source, False, over)
+            first = self._access(s.target, (s.to, ZERO), True, over)
+            yield replace(first, counts=(s.lanes * self.tensors[s.target].shape[1],))
+        elif isinstance(s, Multiply):
+            yield self._whole(s.right.tensor, False, over)
+            first, pitch = self._access(s.target, (s.first, s.to), True, over), self.tensors[s.target].shape[1]
+            width = (s.lanes + (s.panel - 1)) // s.panel * s.panel
+            ends = ((rows - 1) * pitch + end for rows in s.rows for end in (pitch, width))
+            yield replace(first, counts=tuple(ends))
 
     def _access(self, tensor: str, indices: tuple[Int, ...], stored: bool, over: tuple[str, ...]) -> Access:
         found = self.tensors[tensor]
@@ -199,14 +199,16 @@ class Elements:
             """
             unless: Condition | None = None
             for s in body:
-                if isinstance(s, Loop | Guard | Share | Once | Alone):
+                touched = [a.stored for a in self._direct(s) if a.buffer == buffer]
+                if touched:
+                    adds = isinstance(s, Multiply) and s.start.substitute(begun) != ZERO
+                    adds = adds or (isinstance(s, Store) and bool(s.op))
+                    first: bool | None = all(touched) and not adds
+                elif isinstance(s, NESTED):
                     starts = {s.index: ZERO} if isinstance(s, Loop) and s.starts == (ZERO,) else {}
                     first = written(s.body, {**begun, **starts})
                 else:
-                    touched = [a.stored for a in self.accesses((s,)) if a.buffer == buffer]
-                    adds = isinstance(s, Multiply) and s.start.substitute(begun) != ZERO
-                    adds = adds or (isinstance(s, Store) and bool(s.op))
-                    first = all(touched) and not adds if touched else None
+                    first = None
                 if first and isinstance(s, Guard) and s.condition != unless:
                     first, unless = None, negate(s.condition)
                 if first is not None:

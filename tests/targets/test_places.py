@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import netlang
+from netlang.runtime.net import Net
 from netlang.targets.cpu import places
 from netlang.targets.cpu.places import allow, keep_apart
+from netlang.targets.cpu.team import team
 
 PROCESSORS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 needs_two = pytest.mark.skipif(len(PROCESSORS) < 2, reason="there is one processor, or none may be chosen")
@@ -34,18 +36,20 @@ def test_a_thread_wakes_on_another_processor(here: int) -> None:
     number, before = thread.native_id or 0, dict[int, set[int]]()
     os.sched_setaffinity(0, {here})  # of this thread
     try:
-        keep_apart(number, 0, 1, before)
+        keep_apart({0: number}, 1, before)
         wake.set()
         awake.wait()
         assert os.sched_getaffinity(number) == PROCESSORS - {here}
         assert seen[0] in PROCESSORS - {here}
+        keep_apart({0: number}, 1, before)  # twice is as once
         allow(before)
+        assert not before
         assert os.sched_getaffinity(number) == PROCESSORS
     finally:
         os.sched_setaffinity(0, PROCESSORS)
         end.set()
         thread.join()
-    keep_apart(number, 0, 1, before)  # it is gone
+    keep_apart({0: number}, 1, before)  # it is gone
     allow(before)
 
 
@@ -65,31 +69,59 @@ class System:
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
 def test_each_thread_has_a_share_of_its_own(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     system, before = System(monkeypatch), dict[int, set[int]]()
-    for k in range(count):
-        keep_apart(100 + k, k, count, before)
+    threads = {k: 100 + k for k in range(count)}
+    keep_apart(threads, count, before)
     shares = list(system.given.values())
     assert set.union(*shares) == set(range(8)) - {2}
     assert sum(map(len, shares)) == 7
     assert len(shares) == min(count, 7)  # where there are more threads than processors, some wake anywhere
-    assert before == {thread: set(range(8)) for thread in system.given}
     allow(before)
-    assert system.given == before
+    assert system.given == {thread: set(range(8)) for thread in threads.values()}
 
 
 def test_a_system_that_does_not_move_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     system, before = System(monkeypatch), dict[int, set[int]]()
     monkeypatch.setattr(places, "_HERE", None)
-    keep_apart(100, 0, 1, before)
+    keep_apart({0: 100}, 1, before)
     assert system.given == before == {}
+
+
+def large() -> tuple[Net, np.ndarray]:
+    text = "net Large:\n    input x[512]\n    y = x -> dense(512)\n    output y\n"
+    return netlang.loads(text, threads=2), np.ones((512, 512), np.float32)
+
+
+def helpers() -> list[int]:
+    return [thread.native_id or 0 for thread in threading.enumerate() if thread.name == "netlang"]
 
 
 @needs_two
 def test_after_a_run_threads_may_be_anywhere() -> None:
-    net = netlang.loads("net Large:\n    input x[512]\n    y = x -> dense(512)\n    output y\n", threads=2)
-    x = np.ones((512, 512), np.float32)
+    net, x = large()
     for _ in range(3):
         net(x)
         time.sleep(0.05)  # they sleep, and are woken by the next one
-    helpers = [thread.native_id for thread in threading.enumerate() if thread.name == "netlang"]
-    assert helpers
-    assert all(os.sched_getaffinity(helper or 0) == PROCESSORS for helper in helpers)
+    assert helpers()
+    assert all(os.sched_getaffinity(helper) == PROCESSORS for helper in helpers())
+
+
+@needs_two
+def test_an_interruption_leaves_no_thread_where_it_was_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = large()
+    expected = net(x)
+    time.sleep(0.05)
+    put, calls = os.sched_setaffinity, list[int]()
+
+    def interrupted(thread: int, processors: set[int]) -> None:
+        calls.append(thread)
+        if len(calls) == 2:  # when it is to be let go
+            raise KeyboardInterrupt
+        put(thread, processors)
+
+    monkeypatch.setattr(os, "sched_setaffinity", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        net(x)
+    assert os.sched_getaffinity(calls[0]) < PROCESSORS
+    assert net(x).tobytes() == expected.tobytes()  # with threads again
+    assert not team()._lock.locked()
+    assert all(os.sched_getaffinity(helper) == PROCESSORS for helper in helpers())

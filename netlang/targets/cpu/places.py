@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 
 def _processor() -> Callable[[], int] | None:
     """The call that tells on which processor a thread is; None where a system has none, or does not move threads."""
     try:
-        return ctypes.CDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
+        return ctypes.PyDLL(None).sched_getcpu if hasattr(os, "sched_setaffinity") else None
     except (OSError, TypeError, AttributeError):
         return None
 
@@ -23,23 +23,26 @@ def _processor() -> Callable[[], int] | None:
 _HERE = _processor()
 
 
-def keep_apart(thread: int, k: int, count: int, before: dict[int, set[int]]) -> None:
-    """Have a thread that sleeps wake in the k-th of `count` shares of all processors but the caller's.
+def keep_apart(threads: Mapping[int, int], count: int, before: dict[int, set[int]]) -> None:
+    """Have threads that sleep wake on processors of their own: thread k in the k-th of `count` shares of all others.
 
-    `thread` is its number for the system. The processors that it was allowed so far go into `before`, which `allow`
-    gives back once the thread is awake. Where there are not so many, or the system lets us not, nothing is changed.
+    `threads` has their numbers for the system by k. The processors that each may use go into `before`, for `allow`.
+    Where there are not so many, or the system does not let us, nothing is changed.
     """
     if _HERE is None:
         return
-    with suppress(OSError):
-        allowed = os.sched_getaffinity(thread)
-        if share := sorted(allowed - {_HERE()})[k::count]:
-            before[thread] = allowed  # first, so that an interruption leaves no thread where it was put
-            os.sched_setaffinity(thread, share)
+    here = _HERE()
+    for k, thread in threads.items():
+        with suppress(OSError):
+            if thread not in before:
+                before[thread] = os.sched_getaffinity(thread)  # an interruption leaves none where it was put
+            if share := sorted(before[thread] - {here})[k::count]:
+                os.sched_setaffinity(thread, share)
 
 
 def allow(before: dict[int, set[int]]) -> None:
-    """Let each thread run where it was allowed before."""
-    for thread, processors in before.items():
+    """Let each thread run where it could before, and forget that."""
+    for thread in list(before):
         with suppress(OSError):  # one of them may be gone
-            os.sched_setaffinity(thread, processors)
+            os.sched_setaffinity(thread, before[thread])
+        del before[thread]

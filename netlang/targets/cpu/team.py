@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -42,8 +42,8 @@ class Team:
         skipped = -boxes.ctypes.data // 8 % BOX
         self._first = boxes.ctypes.data + 8 * skipped
         self._states = memoryview(boxes)[skipped : skipped + (MOST - 1) * BOX : BOX]  # type: ignore[arg-type]
-        self._wake: list[threading.Event] = []
-        self._threads: list[threading.Thread] = []
+        self._helpers: list[tuple[threading.Event, threading.Thread]] = []
+        self._places: dict[int, set[int]] = {}  # where helpers may be that have been woken elsewhere
         self._lock = threading.Lock()
         self._code = code
         self._current: Any = None
@@ -65,44 +65,47 @@ class Team:
             if not self._lock.acquire(False):  # by name it takes twice as long
                 entry(*alone)
                 return
-            places: dict[int, set[int]] = {}
             try:
-                if len(self._wake) < helpers and not self._grow(helpers):
+                if len(self._helpers) < helpers and not self._grow(helpers):
                     entry(*alone)
                     return
                 if self._current is not kept:
                     self._previous.append(self._current)
                     self._current = kept
-                for k in range(helpers):
-                    if self._states[k] == ASLEEP:
-                        keep_apart(self._threads[k].native_id or 0, k, helpers, places)
-                        self._wake[k].set()
+                sleeping = [k for k in range(helpers) if self._states[k] == ASLEEP]
+                if sleeping:
+                    keep_apart({k: self._helpers[k][1].native_id or -1 for k in sleeping}, helpers, self._places)
+                    self._wake(sleeping)
                 # posts and runs in one call: an interruption comes before or after the run, never into it
                 asleep = self._launch(*arguments)
-                for k in range(helpers if asleep else 0):
-                    if asleep >> k & 1:  # fell asleep just then; what it was given is done
-                        self._wake[k].set()
+                if asleep:  # just then, or still; what they were given is done
+                    self._wake(k for k in range(helpers) if asleep >> k & 1)
                 if self._previous and max(self._states) < POSTED:
                     self._previous.clear()
             finally:
-                if places:
-                    allow(places)
-                self._lock.release()
+                try:
+                    if self._places:
+                        allow(self._places)
+                finally:
+                    self._lock.release()
 
         return call
 
+    def _wake(self, helpers: Iterable[int]) -> None:
+        for k in helpers:
+            self._helpers[k][0].set()
+
     def _grow(self, wanted: int) -> bool:
         """Have at least so many threads; False where the system gives no more."""
-        while len(self._wake) < wanted:
+        while len(self._helpers) < wanted:
             wake = threading.Event()
-            box = self._first + 8 * BOX * len(self._wake)
+            box = self._first + 8 * BOX * len(self._helpers)
             thread = threading.Thread(target=self._work, args=(wake, box), name="netlang", daemon=True)
             try:
                 thread.start()
             except RuntimeError:
                 return False
-            self._wake.append(wake)
-            self._threads.append(thread)
+            self._helpers.append((wake, thread))
         return True
 
     def _work(self, wake: threading.Event, box: int) -> None:
