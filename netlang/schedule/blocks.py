@@ -18,6 +18,7 @@ from netlang.schedule.program import (
     LANES,
     NARROW,
     Assign,
+    Body,
     Buffer,
     Dot,
     Guard,
@@ -48,8 +49,6 @@ from netlang.schedule.tiling import (
 )
 
 FAR = 2**18  # elements of a matrix that do not stay in a cache of one core
-
-Body = tuple[Statement, ...]
 
 
 @dataclass

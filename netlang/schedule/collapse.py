@@ -13,6 +13,7 @@ from netlang.graph.integer import ONE, ZERO, Fetch, Int, index
 from netlang.graph.traversal import fresh, integers, rewrite, rewrite_condition, walk
 from netlang.schedule.program import (
     Block,
+    Body,
     Extreme,
     Guard,
     Loop,
@@ -26,8 +27,6 @@ from netlang.schedule.program import (
     rewrite_statements,
     statements,
 )
-
-Body = tuple[Statement, ...]
 
 
 def collapsed(body: Body, extents: Mapping[str, Int], tensors: Mapping[str, Tensor]) -> tuple[Body, dict[str, Int]]:

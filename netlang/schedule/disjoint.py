@@ -10,9 +10,9 @@ from netlang.graph.expression import Condition
 from netlang.graph.integer import ONE, ZERO, Int, index, is_nonnegative, product
 from netlang.graph.traversal import tensor_reads
 from netlang.schedule.program import (
-    Alone,
     Assign,
     Block,
+    Body,
     Buffer,
     Combine,
     Dot,
@@ -20,10 +20,9 @@ from netlang.schedule.program import (
     Guard,
     Loop,
     Multiply,
-    Once,
+    Nested,
     Pack,
     Search,
-    Share,
     Statement,
     Store,
     Tensor,
@@ -36,9 +35,6 @@ from netlang.schedule.program import (
 from netlang.schedule.tiling import guess
 from netlang.schedule.work import cycles
 
-Body = tuple[Statement, ...]
-
-NESTED = (Loop, Guard, Share, Once, Alone)  # what has statements inside
 SHORT, MUCH = 16, 2048  # turns of a loop that may be written out, and cycles of what is not written out
 
 
@@ -97,7 +93,7 @@ class Elements:
             for s in body:
                 if any(s is each for each in those):
                     continue
-                if any(a.buffer == buffer for a in self._direct(s)) or (isinstance(s, NESTED) and touches(s.body)):
+                if any(a.buffer == buffer for a in self._direct(s)) or (isinstance(s, Nested) and touches(s.body)):
                     return True
             return False
 
@@ -149,7 +145,7 @@ class Elements:
         """What statements read and write, inside loops `over` these indices; of sums it may be more than they do."""
         for s in body:
             yield from self._direct(s, over)
-            if isinstance(s, NESTED):
+            if isinstance(s, Nested):
                 yield from self.accesses(s.body, (*over, s.index) if isinstance(s, Loop) else over)
 
     def _direct(self, s: Statement, over: tuple[str, ...] = ()) -> Iterator[Access]:
@@ -204,7 +200,7 @@ class Elements:
                     adds = isinstance(s, Multiply) and s.start.substitute(begun) != ZERO
                     adds = adds or (isinstance(s, Store) and bool(s.op))
                     first: bool | None = all(touched) and not adds
-                elif isinstance(s, NESTED):
+                elif isinstance(s, Nested):
                     starts = {s.index: ZERO} if isinstance(s, Loop) and s.starts == (ZERO,) else {}
                     first = written(s.body, {**begun, **starts})
                 else:

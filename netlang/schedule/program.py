@@ -335,7 +335,10 @@ def transform_name(sizes: Iterable[tuple[int, int]]) -> str:
 
 
 Block = Pack | Multiply | Dot | Turn | Transform
-Statement = Assign | Combine | Extreme | Search | Store | Guard | Loop | Share | Once | Alone | Block
+Nested = Guard | Loop | Share | Once | Alone
+"""What has statements inside."""
+Statement = Assign | Combine | Extreme | Search | Store | Nested | Block
+Body = tuple[Statement, ...]
 
 
 # --- kernels -------------------------------------------------------------------------------------------------------
@@ -457,7 +460,7 @@ def statements(body: Iterable[Statement]) -> Iterator[Statement]:
     """Every statement, outermost first."""
     for statement in body:
         yield statement
-        if isinstance(statement, Loop | Guard | Share | Once | Alone):
+        if isinstance(statement, Nested):
             yield from statements(statement.body)
 
 

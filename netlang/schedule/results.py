@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from netlang.graph.integer import ONE, ZERO, Int, is_nonnegative, place_in, product
+from netlang.graph.integer import ONE, ZERO, Int, place_in, product, reduce_ranges
 from netlang.schedule.order import Group
 from netlang.schedule.program import LANES, Tensor
 from netlang.schedule.tiling import NEAR, Tiling
@@ -45,14 +45,5 @@ def result(group: Group, tiled: Tiling, tensors: Mapping[str, Tensor], stored: C
         return None  # of few rows, `Multiply` would fill the last panel with what is not theirs
     rows = product(tensors[name].shape) // pitch.constant
     matrix = replace(tensors[name], shape=(rows, pitch))
-    row, lane = _split(first, pitch.constant)
-    ends = lane.bounds(dict(group.ranges))
-    if ends is None or not is_nonnegative(ends[0]) or not is_nonnegative(pitch - lanes - ends[1]):
-        row, lane = first // pitch.constant, first % pitch.constant
+    row, lane = (reduce_ranges(n, dict(group.ranges)) for n in (first // pitch.constant, first % pitch.constant))
     return Result(matrix, row, lane)
-
-
-def _split(place: Int, pitch: int) -> tuple[Int, Int]:
-    """The terms of a place that move it by rows, as how many rows, and those that do not."""
-    by_rows = Int({term: c for term, c in place.terms if c % pitch == 0})
-    return by_rows // pitch, place - by_rows

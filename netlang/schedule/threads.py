@@ -21,6 +21,7 @@ from netlang.schedule.nest import guarded
 from netlang.schedule.program import (
     Alone,
     Assign,
+    Body,
     Buffer,
     Combine,
     Dot,
@@ -38,8 +39,6 @@ from netlang.schedule.program import (
 )
 from netlang.schedule.tiling import ROWS, guess
 from netlang.schedule.work import cycles
-
-Body = tuple[Statement, ...]
 
 LONG = 64  # cycles, from which a turn of a loop is work of its own
 GRAIN = 64  # of shorter ones, and of lanes of a product of few rows, as many go together, so that no vector is split

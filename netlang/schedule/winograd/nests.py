@@ -27,6 +27,7 @@ from netlang.schedule.program import (
     LANES,
     SUMS,
     Assign,
+    Body,
     Guard,
     Loop,
     Multiply,
@@ -39,8 +40,6 @@ from netlang.schedule.program import (
 from netlang.schedule.tiling import round_up
 from netlang.schedule.winograd.interpolation import Matrix
 from netlang.schedule.winograd.plans import STRIP, Correlated, Panels, Places, Plan, Tiled, Window, places
-
-Body = tuple[Statement, ...]
 
 CACHE = 2**17  # elements of tiles and products that stay in a cache of one thread
 SMALL = 2**20  # of a filter that is read again for every such block
