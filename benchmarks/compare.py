@@ -37,12 +37,12 @@ class Turn:
     """Some calls, in milliseconds each; and what all processors did just before, as a share of what they can."""
 
     times: Sequence[float]
-    share: float = 1.0
+    share: float | None = None  # not measured
 
     @property
     def is_whole(self) -> bool:
         """Whether all processors were there: it is chosen by their speed, whatever the calls took."""
-        return self.share >= WHOLE
+        return self.share is not None and self.share >= WHOLE
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Row:
             "ms": dict(self.times),
             "ratio": {peer: self.ratio(peer) for peer in self.times if peer != "netlang"},
             "difference": dict(self.differences),
-            "processors": {name: [round(turn.share, 3) for turn in its] for name, its in self.turns.items()},
+            "processors": {name: [turn.share for turn in its] for name, its in self.turns.items()},
         }
 
 
@@ -157,8 +157,8 @@ def in_turns(
 ) -> dict[str, list[Turn]]:
     """Time calls, warm; they take turns, and so share what else the machine does.
 
-    A turn is some calls of one, the first not counted; each has at least three. Before a turn is a pause:
-    the threads of some peers look for work long after their last call, and would be in the way of the next.
+    A turn is some calls of one, the first not counted; each has at least three. Before a turn is a pause: the threads
+    of some peers look for work long after their last call, and would be in the way of the next.
     """
     counts: dict[str, int] = {}
     for name, call in calls.items():
@@ -171,7 +171,7 @@ def in_turns(
     while clock() < end or min(map(len, turns.values())) < LEAST_TURNS:
         for name, call in calls.items():
             time.sleep(PAUSE)
-            share = processors.share() if processors else 1.0
+            share = processors.share() if processors else None
             turns[name].append(Turn(_times(call, counts[name], clock), share))
     return turns
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -64,14 +64,15 @@ end:
 class Processors:
     """All processors that this process may use, where the system has it so each with a thread that stays on it."""
 
-    def __init__(self) -> None:
-        has_affinity = hasattr(os, "sched_getaffinity")
-        places = sorted(os.sched_getaffinity(0)) if has_affinity else range(os.cpu_count() or 1)
-        self._calls, self._work = multiply_adds(len(places))
-        self._start = threading.Barrier(len(places))
-        self._threads = [ThreadPoolExecutor(1) for _ in places]
-        for thread, place in zip(self._threads, places if has_affinity else (), strict=has_affinity):
-            thread.submit(os.sched_setaffinity, 0, {place}).result()
+    def __init__(self, numbers: Sequence[int] = ()) -> None:
+        """`numbers` are those of the processors; all where there are none."""
+        numbers = numbers or places()
+        self._calls, self._work = multiply_adds(len(numbers))
+        self._start = threading.Barrier(len(numbers))
+        self._threads = [ThreadPoolExecutor(1) for _ in numbers]
+        if hasattr(os, "sched_setaffinity"):
+            for thread, number in zip(self._threads, numbers, strict=True):
+                thread.submit(os.sched_setaffinity, 0, {number}).result()
         self._one = max(self._alone() for _ in range(3))
 
     def share(self) -> float:
@@ -90,6 +91,11 @@ class Processors:
     def _together(self, call: Callable[[], Any]) -> tuple[float, float]:
         self._start.wait()
         return _timed(call)
+
+
+def places() -> Sequence[int]:
+    """The numbers of the processors that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _timed(call: Callable[[], Any]) -> tuple[float, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -15,7 +14,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from benchmarks import bench_peers, compare, report
+from benchmarks import bench_peers, compare, processor, report
 from benchmarks.compare import Row, Turn, in_turns, medians
 from benchmarks.peers import Absent, Peer
 from benchmarks.processor import Processors
@@ -124,17 +123,16 @@ def test_turns_without_all_processors_can_be_left_out(monkeypatch: pytest.Monkey
     assert few.of_whole_turns().left_out == ["mlp-train-8: all processors were there in 5 of 7 turns"]
 
 
-def test_processors_together_do_no_more_than_each_alone() -> None:
-    assert 0 < Processors().share() < 1.2
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads stay on no processor here")
-def test_processors_that_are_one_do_what_one_does() -> None:
-    processors = Processors()
-    (here, *_), count = sorted(os.sched_getaffinity(0)), len(os.sched_getaffinity(0))
-    for thread in processors._threads:
-        thread.submit(os.sched_setaffinity, 0, {here}).result()
-    assert processors.share() < 1.2 / count
+@pytest.mark.parametrize(
+    ("spans", "share"), [([(0, 1), (0, 1)], 1.0), ([(0, 1), (1, 2)], 0.5), ([(0, 1), (0, 4)], 0.25)]
+)
+def test_a_processor_that_waits_for_its_turn_counts(
+    spans: list[tuple[float, float]], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one does alone takes a second; what two do, from the first that begins to the last that ends."""
+    waiting = [(0.0, 1.0)] * 4 + spans
+    monkeypatch.setattr(processor, "_timed", lambda call: waiting.pop(0))
+    assert Processors([processor.places()[0]] * 2).share() == pytest.approx(share)
 
 
 ROWS = [

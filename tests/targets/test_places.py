@@ -13,7 +13,7 @@ import netlang
 from netlang.runtime.net import Net
 from netlang.targets.cpu import places
 from netlang.targets.cpu.places import allow, keep_apart
-from netlang.targets.cpu.team import team
+from netlang.targets.cpu.team import ASLEEP, team
 
 PROCESSORS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
 needs_two = pytest.mark.skipif(len(PROCESSORS) < 2, reason="there is one processor, or none may be chosen")
@@ -95,12 +95,17 @@ def helpers() -> list[int]:
     return [thread.native_id or 0 for thread in threading.enumerate() if thread.name == "netlang"]
 
 
+def wait_until_they_sleep() -> None:
+    while any(state != ASLEEP for state in team()._states):
+        time.sleep(0.001)
+
+
 @needs_two
 def test_after_a_run_threads_may_be_anywhere() -> None:
     net, x = large()
     for _ in range(3):
         net(x)
-        time.sleep(0.05)  # they sleep, and are woken by the next one
+        wait_until_they_sleep()  # and are woken by the next one
     assert helpers()
     assert all(os.sched_getaffinity(helper) == PROCESSORS for helper in helpers())
 
@@ -109,7 +114,7 @@ def test_after_a_run_threads_may_be_anywhere() -> None:
 def test_an_interruption_leaves_no_thread_where_it_was_put(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = large()
     expected = net(x)
-    time.sleep(0.05)
+    wait_until_they_sleep()
     put, calls = os.sched_setaffinity, list[int]()
 
     def interrupted(thread: int, processors: set[int]) -> None:
