@@ -31,12 +31,13 @@ def main() -> int:
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: for --threads 1 on a busy machine"
     )
     parser.add_argument("--whole", action="store_true", help="count only turns in which all processors were there")
+    parser.add_argument("--near", action="store_true", help="and had the same last cache")
     parser.add_argument("-o", "--output", type=Path, default=Path("build", "benchmarks"), help="a folder")
     options = parser.parse_args()
     if unknown := set(options.workloads) - set(names):
         parser.error(f"there is no workload {', '.join(sorted(unknown))}")
-    if options.whole and options.clock == "cpu":
-        parser.error("--whole goes with the wall clock: processor time is that of a processor which is there")
+    if (options.whole or options.near) and options.clock == "cpu":
+        parser.error("--whole and --near go with the wall clock: processor time is that of a processor which is there")
     if options.threads is not None:  # before a peer counts them
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     processors = Processors() if options.clock == "wall" else None
@@ -47,7 +48,7 @@ def main() -> int:
         if options.workloads and workload.name not in options.workloads:
             continue
         timed = compare(workload, options.seconds, options.peer, options.clock, processors)
-        row = timed.of_whole_turns() if options.whole else timed
+        row = timed.of_whole_turns(near=options.near) if options.whole or options.near else timed
         rows += [row] if row.turns else []
         for reason in row.left_out:
             if reason not in left_out:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -30,19 +31,29 @@ LEAST_TURNS = 3
 PAUSE = 0.2  # seconds before a turn, in which the threads of the one before go to sleep
 SETTLE = 0.01  # seconds of calls at the beginning of a turn that are not counted, or one call
 WHOLE = 0.9  # of what so many processors can do, before a turn in which they are all there
+NEAR = 150.0  # nanoseconds, up to which a number goes there and back between processors with the same last cache
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Some calls, in milliseconds each; and what all processors did just before, as a share of what they can."""
+    """Some calls, in milliseconds each; and what was measured of all processors just before, if it was.
+
+    That is what they did, as a share of what they can, and the nanoseconds in which a number goes there and back.
+    """
 
     times: Sequence[float]
-    share: float | None = None  # not measured
+    share: float | None = None
+    exchange: float | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether all processors were there: it is chosen by their speed, whatever the calls took."""
         return self.share is not None and self.share >= WHOLE
+
+    @property
+    def is_near(self) -> bool:
+        """Whether they were all there, and had the same last cache."""
+        return self.is_whole and self.exchange is not None and self.exchange <= NEAR
 
 
 @dataclass(frozen=True)
@@ -62,11 +73,14 @@ class Row:
     @property
     def speed(self) -> str:
         turns = [turn for its in self.turns.values() for turn in its]
-        return f"all processors were there in {sum(turn.is_whole for turn in turns)} of {len(turns)} turns"
+        there, near = (sum(map(attrgetter(what), turns)) for what in ("is_whole", "is_near"))
+        return f"all processors were there in {there} of {len(turns)} turns, near each other in {near}"
 
-    def of_whole_turns(self) -> Row:
-        """Of these alone; of none where they are too few for one of the peers, with the reason in `left_out`."""
-        whole = {name: [turn for turn in its if turn.is_whole] for name, its in self.turns.items()}
+    def of_whole_turns(self, *, near: bool = False) -> Row:
+        """Of turns with all processors, `near` each other, alone; of none, with the reason in `left_out`, where these
+        are too few for one of the peers."""
+        wanted = attrgetter("is_near" if near else "is_whole")
+        whole = {name: [turn for turn in its if wanted(turn)] for name, its in self.turns.items()}
         if min(map(len, whole.values())) >= LEAST_TURNS:
             return replace(self, turns=whole)
         return replace(self, turns={}, left_out=[*self.left_out, f"{self.workload.name}: {self.speed}"])
@@ -83,6 +97,7 @@ class Row:
             "ratio": {peer: self.ratio(peer) for peer in self.times if peer != "netlang"},
             "difference": dict(self.differences),
             "processors": {name: [turn.share for turn in its] for name, its in self.turns.items()},
+            "exchange_ns": {name: [turn.exchange for turn in its] for name, its in self.turns.items()},
         }
 
 
@@ -171,8 +186,8 @@ def in_turns(
     while clock() < end or min(map(len, turns.values())) < LEAST_TURNS:
         for name, call in calls.items():
             time.sleep(PAUSE)
-            share = processors.share() if processors else None
-            turns[name].append(Turn(_times(call, counts[name], clock), share))
+            before = (processors.share(), processors.exchange()) if processors else ()
+            turns[name].append(Turn(_times(call, counts[name], clock), *before))
     return turns
 
 
