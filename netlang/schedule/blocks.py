@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from netlang.graph.constructors import at_least_zero, every, negate
-from netlang.graph.expression import TRUE, Condition, Const, Read
+from netlang.graph.expression import TRUE, Condition, Const, Read, Select, Whole
 from netlang.graph.integer import ONE, ZERO, Int, index, integer, place_in, product
 from netlang.graph.traversal import fresh
 from netlang.schedule.choices import chosen
@@ -205,7 +205,7 @@ class _Tiled:
             sums = self._summed(ZERO, tiled.steps, ZERO, (tiled.together,))
             return (*sums, *self._loops(tiled.spread, self._rows(place_in(tiled.spread) * tiled.rows.extent)))
 
-        def block(first: Int, stops: tuple[Int, ...]) -> Body:
+        def block(first: Int, stops: tuple[Int, ...], begin: Int) -> Body:
             rows = tuple(stop - first for stop in stops)
             if not tiled.is_gathered:
                 return (*self._summed(ZERO, tiled.steps, ZERO, rows, first), *self._rest(first, stops))
@@ -215,8 +215,9 @@ class _Tiled:
 
         return self._by_blocks(tiled.block, block)
 
-    def _by_blocks(self, height: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
-        """The body for blocks of rows: for the first row, and the ends of which the least is that of the block.
+    def _by_blocks(self, height: Int, body: Callable[[Int, tuple[Int, ...], Int], Body]) -> Body:
+        """The body for blocks of rows: for the first row, the ends of which the least is that of the block, and the
+        first row of the first one.
 
         Where there are no other loops of which threads could do parts, they share the rows.
         """
@@ -226,14 +227,14 @@ class _Tiled:
         start, stop = nests.index("first", rows), nests.index("last", rows)
         return (Share(start, stop, rows, 1, self._blocks_of(index(start), index(stop), height, body)),)
 
-    def _blocks_of(self, start: Int, stop: Int, height: Int, body: Callable[[Int, tuple[Int, ...]], Body]) -> Body:
+    def _blocks_of(self, start: Int, stop: Int, height: Int, body: Callable[[Int, tuple[Int, ...], Int], Body]) -> Body:
         rows = self.tiled.rows.extent
         if height == rows:
-            return body(start, (stop,))
+            return body(start, (stop,), start)
         block = self.nests.index("block", (rows + (height - 1)) // height.constant)
         first = start + index(block) * height
         count = (stop - start + (height - 1)) // height.constant
-        return self._loops([(block, count)], body(first, (first + height, stop)))
+        return self._loops([(block, count)], body(first, (first + height, stop), start))
 
     def _deep(self) -> Body:
         """Chunk by chunk of the steps, all rows; then what follows on the sums.
@@ -252,25 +253,40 @@ class _Tiled:
         start = place_in(tiled.apart) * tiled.together
         left = moved(tiled.left, first * step.left)
 
-        def block(row: Int, stops: tuple[Int, ...]) -> Body:
+        def block(row: Int, stops: tuple[Int, ...], above: Int) -> Body:
             here, rows = moved(left, row * tiled.rows.step), tuple(stop - row for stop in stops)
-            return self._multiply(row, start + row, steps, index(chunk), rows, here, first * step.right)
+            return self._multiply(row, above, steps, index(chunk), rows, here, first * step.right)
 
-        def finished(row: Int, stops: tuple[Int, ...]) -> Body:
+        def unfinished(row: Int, stops: tuple[Int, ...], begin: Int) -> Body:
+            return block(row, stops, start + row)
+
+        def finished(row: Int, stops: tuple[Int, ...], begin: Int) -> Body:
+            keep, above = self._kept_apart(row, begin, count)
             is_last = at_least_zero(index(chunk) - (count - 1))
-            return (*block(row, stops), *guarded(is_last, self._rest(row, stops, row)))
+            return (*keep, *block(row, stops, above), *guarded(is_last, self._rest(row, stops, above)))
 
         if not tiled.outer and not tiled.conditions:
             blocks = self._by_blocks(self.strip if tiled.is_copied else tiled.near, finished)
             return self._loops([(chunk, count)], (*self._packed(first * step.right, steps), *blocks))
         if tiled.spread or not tiled.is_copied:
-            multiplied = block(ZERO, (tiled.together,))
+            multiplied = block(ZERO, (tiled.together,), start)
         else:
-            multiplied = self._blocks_of(ZERO, rows, self.strip, block)
+            multiplied = self._blocks_of(ZERO, rows, self.strip, unfinished)
         inside = (*self._packed(first * step.right, steps), *self._loops(tiled.apart, multiplied))
         sums = self._conditional(self._loops([(chunk, count)], inside), (tiled.block,))
         rest = self._rows(above)
         return (*sums, *(rest if tiled.is_gathered else self._loops(tiled.around, rest)))
+
+    def _kept_apart(self, row: Int, begin: Int, chunks: Int) -> tuple[Body, Int]:
+        """The row of sums of a block, of those that start at row `begin`, and what says so.
+
+        All blocks of a part use the same rows where there is one chunk at run time: so these stay in a cache.
+        """
+        if self.result is not None or chunks.is_constant or row == begin:
+            return (), row
+        several = self.nests.index("several", integer(2))
+        value = Select(at_least_zero(chunks - 2), Whole(ONE), Whole(ZERO))
+        return (Assign(several, "int", value),), begin + (row - begin) * index(several)
 
     def _packed(self, distance: Int, steps: tuple[Step, ...]) -> Body:
         """The copy of the right factor, unless it is read where it is; where it is kept, that is done elsewhere."""
@@ -385,7 +401,7 @@ class _Tiled:
         if self.result is not None:
             return ()
         height = self.height if self._is_turned or self.tiled.is_gathered else self.tiled.rows.extent
-        return self._by_blocks(height, lambda first, stops: self._rest(first, stops, above + first))
+        return self._by_blocks(height, lambda first, stops, begin: self._rest(first, stops, above + first))
 
     @property
     def _is_turned(self) -> bool:

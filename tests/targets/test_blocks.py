@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from netlang.graph.constructors import add, at_least_zero, const, mul, read, select
-from netlang.graph.expression import Apply
+from netlang.graph.expression import Apply, Select
 from netlang.graph.graph import Graph
 from netlang.graph.integer import Int, index, size
 from netlang.graph.nodes import Node
+from netlang.graph.text import condition_text
+from netlang.schedule.program import Assign, statements
 from netlang.schedule.schedule import schedule
 from netlang.targets.cpu.program import build
 from netlang.targets.reference import evaluate
@@ -191,6 +193,23 @@ def test_sums_over_a_run_time_size(threads: int) -> None:
         arrays = {name: value.astype(np.float32) for name, value in values(test, {"batch": count}).items()}
         y = program.run(arrays, {"batch": count})["y"]
         np.testing.assert_allclose(y, arrays["d"].T.astype(np.float64) @ arrays["x"] + 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_blocks_of_rows_use_the_same_memory_where_there_is_one_chunk(threads: int) -> None:
+    """What is added up over several chunks is kept apart; else the sums of a few rows stay in a cache."""
+    sums = equation("w", {"i": 500, "k": 700}, total("sum", {"b": B}, mul(read("d", b, i), read("x", b, k))))
+    after = equation("y", {"i": 500, "k": 700}, add(read("w", i, k), const(1)))
+    planned = schedule(graph(given("d", B, 500), given("x", B, 700), sums, after), ["y"])
+    (several,) = (s for s in statements(planned.kernels[0].body) if isinstance(s, Assign) and s.dtype == "int")
+    assert isinstance(several.value, Select)
+    assert condition_text(several.value.condition) == "1 <= batch//513"
+    program = build(planned, threads=threads)
+    rng = np.random.default_rng(0)
+    for count in (40, 513, 512, 3, 1100):
+        d, x = (rng.normal(size=(count, n)).astype(np.float32) for n in (500, 700))
+        y = program.run({"d": d, "x": x}, {"batch": count})["y"]
+        np.testing.assert_allclose(y, d.T.astype(np.float64) @ x + 1, atol=1e-3)
 
 
 def test_what_is_not_finite_stays_where_it_is() -> None:
