@@ -252,3 +252,22 @@ def test_loops_that_are_vectors_from_some_number_of_turns_on_have_the_same_bits(
     sizes = {"batch": batch, "T": 17}
     found = [cpu.build(program, np.float64, threads=n).run(given, sizes)[root].copy() for n in (1, 2, 3, 5)]
     assert len({each.tobytes() for each in found}) == 1
+
+
+AFFINE = """
+net Affine:
+    input x[9, 16], u[9, 16]
+    param a[16] ~ normal(0, 1), b[16] ~ normal(0, 1), c[16] ~ normal(0, 1)
+    param d[16] ~ normal(0, 1), e[16] ~ normal(0, 1), f[16] ~ normal(0, 1)
+    y[i, k] = max(0, a[k] * (x[i, k] - b[k]) + c[k] + (d[k] * (u[i, k] - e[k]) + f[k]))
+    output y, z = y * sigmoid(y)
+"""
+
+
+@pytest.mark.parametrize("batch", [250, 500, 777])
+def test_the_last_turns_of_a_loop_are_computed_as_those_before(batch: int) -> None:
+    """Where threads share the rows, other ones are the last of a part, which an optimizer takes one by one."""
+    rng = np.random.default_rng(1)
+    x, u = rng.standard_normal((2, batch, 9, 16)).astype(np.float32)
+    nets = (netlang.loads(AFFINE, threads=threads, seed=0) for threads in (1, 2, 3, 4, 5, 7))
+    assert len({net.forward(x=x, u=u)["y"].tobytes() for net in nets}) == 1

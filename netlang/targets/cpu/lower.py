@@ -26,8 +26,10 @@ from netlang.targets.cpu.operators import converted, is_convertible, operation, 
 from netlang.targets.cpu.source import Function, Parameter, read
 
 # Never nnan or ninf, because what is not finite must behave; nor arcp, with which 1 / sqrt(0) and 1 / sqrt(inf) are
-# estimated and become NaN.
-FLAGS = {"contract", "reassoc", "nsz"}
+# estimated and become NaN. Only what is added up in a scalar may be added in another order: of an expression, the last
+# turns of a loop would be computed in another way than those before, and threads end a loop in other places.
+FLAGS = {"contract", "nsz"}
+SUMMED = {*FLAGS, "reassoc"}
 
 # Loops of constant ends up to this one may be unrolled whole. LLVM would unroll longer ones too, and then vectorize the
 # loop around them, at ten times the compile time and no gain in speed; so it is not told where they end.
@@ -65,6 +67,7 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
     module = ir.Module("netlang")
     names = intrinsics.names(dtype)
     kernels: dict[str, tuple[Any, tuple[Any, ...]]] = {}
+    summed: list[Any] = []
     with global_compiler_lock, no_collection():  # Numba's, for its tables
         for function in read(source, entries, dtype):
             kinds = tuple(map(_kind, function.parameters.values()))
@@ -72,11 +75,15 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
             signature = ir.FunctionType(I32 if function.is_entry else NOTHING, map(value_type, kinds))
             written = ir.Function(module, signature, symbol)
             if not function.is_elsewhere:
-                _Writer(function, written, kinds, names, kernels).write()
+                writer = _Writer(function, written, kinds, names, kernels)
+                writer.write()
+                summed += writer.summed
             if not function.is_entry:
                 _describe(written, function, is_shown=not entries)
                 kernels[function.name] = written, kinds
         fastmathpass.rewrite_module(module, FastMathOptions(FLAGS))
+        for instruction in summed:
+            instruction.flags = sorted(SUMMED)
     return str(module)
 
 
@@ -107,6 +114,7 @@ class _Writer:
         kernels: Mapping[str, tuple[Any, Sequence[Any]]],
     ) -> None:
         self.function, self.names, self.kernels = function, names, kernels
+        self.summed: list[Any] = []  # the instructions that add to a scalar
         self.dtype = names["inf"].dtype
         self.real = types.float32 if self.dtype == np.float32 else types.float64
         self.result = ir.Constant(I32, 0) if function.is_entry else None
@@ -134,7 +142,10 @@ class _Writer:
             case ast.Assign(targets=[place], value=value):
                 self.assign(place, self.value(value))
             case ast.AugAssign(target=ast.Name() as place, op=op, value=value):
-                self.assign(place, self.operator(node, op, self.value(ast.Name(place.id)), self.value(value)))
+                total = self.operator(node, op, self.value(ast.Name(place.id)), self.value(value))
+                if isinstance(total[1], types.Float):
+                    self.summed.append(total[0])
+                self.assign(place, total)
             case ast.AugAssign(target=ast.Subscript() as place, op=op, value=value):
                 at, kind = self.element(place)
                 self.store(node, at, kind, self.operator(node, op, self.loaded(at, kind), self.value(value)))
