@@ -264,6 +264,24 @@ def test_damaged_values(plain: Path, tmp_path: Path) -> None:
     assert netlang.load_native(damaged, verify=False).params["shift"].reshape(-1)[:16].tolist() == [0] * 16
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the header of an ELF file")
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7, 0.9, 0.999])
+def test_a_library_that_was_not_copied_to_its_end(plain: Path, tmp_path: Path, share: float) -> None:
+    """The system would load it, and end the process where it reads what is not there."""
+    content = plain.read_bytes()
+    (tmp_path / "a.so").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(NetlangError, match=f"of {len(content):,}") as error:
+        netlang.load_native(tmp_path / "a.so")
+    assert error.value.diagnostics[0].code == "native-damaged"
+
+
+def test_what_the_system_says_has_the_path_that_was_given(tmp_path: Path) -> None:
+    (tmp_path / "text.so").write_text("no library, but long enough for a header of sixty-four bytes and more")
+    with pytest.raises(NetlangError) as error:
+        netlang.load_native(tmp_path / "text.so")
+    assert "/." not in str(error.value).replace("/...", "")
+
+
 def test_files_that_are_no_libraries_of_netlang(tmp_path: Path) -> None:
     (tmp_path / "text.so").write_text("no library")
     (tmp_path / "empty.so").write_bytes(b"")

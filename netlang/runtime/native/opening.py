@@ -8,7 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,21 @@ _MACHINES = {3: "x86", 40: "arm", 62: "x86_64", 183: "aarch64", 243: "riscv"}  #
 def opened(path: str, place: str) -> ctypes.CDLL:
     if not os.path.exists(place):
         fail("file-not-found", f"there is no file `{path}`", place=path, help="check the path and the current folder")
+    spelled = place
     try:
         with open(place, "rb") as file:
-            head = file.read(20)
+            head = file.read(64)
             state = os.fstat(file.fileno())
-        library = ctypes.CDLL(_spelled(place, (state.st_ino, state.st_mtime_ns)))
+        if (wanted := _bytes(head)) > state.st_size:
+            fail(
+                "native-damaged",
+                f"the library has {state.st_size:,} bytes of {wanted:,}",
+                place=path,
+                notes=["it was not copied to its end"],
+                help="copy it again, or compile the net again, with `netlang compile --native`",
+            )
+        spelled = _spelled(place, (state.st_ino, state.st_mtime_ns))
+        library = ctypes.CDLL(spelled)
     except OSError as error:
         if isinstance(error, IsADirectoryError | PermissionError):
             fail("cannot-read", f"`{path}` cannot be read", place=path, help="give a library that you may read")
@@ -48,7 +58,7 @@ def opened(path: str, place: str) -> ctypes.CDLL:
             "native-not-one",
             "the system does not load this as a shared library",
             place=path,
-            notes=[f"the system says: {error}"],
+            notes=[f"the system says: {error}".replace(spelled, path)],
             help=AGAIN,
         )
     return library
@@ -65,6 +75,23 @@ def _spelled(place: str, identity: tuple[int, int]) -> str:
 def _architecture(head: bytes) -> str:
     """The architecture that an ELF header states."""
     return _MACHINES.get(int.from_bytes(head[18:20], "little"), "") if head.startswith(b"\x7fELF") else ""
+
+
+def _bytes(head: bytes) -> int:
+    """How many bytes a library has at least, by its ELF header: the table of its sections is the last thing in it.
+
+    A system would load one that is shorter, and end the process where it reads behind the end of the file.
+    """
+    if not head.startswith(b"\x7fELF") or len(head) < 64:
+        return 0
+    is_64 = head[4] == 2
+    order: Literal["little", "big"] = "little" if head[5] == 1 else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(head[at : at + size], order)
+
+    start, each, count = (40, 58, 60) if is_64 else (32, 46, 48)
+    return number(start, 8 if is_64 else 4) + number(each, 2) * number(count, 2)
 
 
 def read_manifest(path: str, library: ctypes.CDLL) -> dict[str, Any]:
