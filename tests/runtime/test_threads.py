@@ -271,3 +271,16 @@ def test_the_last_turns_of_a_loop_are_computed_as_those_before(batch: int) -> No
     x, u = rng.standard_normal((2, batch, 9, 16)).astype(np.float32)
     nets = (netlang.loads(AFFINE, threads=threads, seed=0) for threads in (1, 2, 3, 4, 5, 7))
     assert len({net.forward(x=x, u=u)["y"].tobytes() for net in nets}) == 1
+
+
+def test_two_products_are_added_in_one_way() -> None:
+    """Only one of them can be rounded with the sum: in every turn the same."""
+    text = "net N:\n    input x[T, 8]\n    loss l = sum(x -> gru(20))\n\n"
+    text += "train N:\n    optimizer sgd\n    penalty l2(0.001)\n"
+    x = np.random.default_rng(0).standard_normal((1, 7, 8)).astype(np.float32)
+    found = []
+    for threads in (1, 2, 3, 4):
+        net = netlang.loads(text, threads=threads)
+        net.step(x=x)
+        found.append(b"".join(array.tobytes() for array in net.params.values()))
+    assert len(set(found)) == 1

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 from llvmlite import ir
-from numba.core import fastmathpass, types
+from numba.core import cgutils, fastmathpass, types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.cpu_options import FastMathOptions
 
@@ -26,10 +26,11 @@ from netlang.targets.cpu.operators import converted, is_convertible, operation, 
 from netlang.targets.cpu.source import Function, Parameter, read
 
 # Never nnan or ninf, because what is not finite must behave; nor arcp, with which 1 / sqrt(0) and 1 / sqrt(inf) are
-# estimated and become NaN. Only what is added up in a scalar may be added in another order: of an expression, the last
-# turns of a loop would be computed in another way than those before, and threads end a loop in other places.
-FLAGS = {"contract", "nsz"}
-SUMMED = {*FLAGS, "reassoc"}
+# estimated and become NaN. Only what is added up in a scalar may be added in another order, and rounded once with its
+# product. An expression may not: the last turns of a loop would be computed in another way than those before, and
+# threads end a loop in other places.
+FLAGS = {"nsz"}
+SUMMED = {"contract", "nsz", "reassoc"}
 
 # Loops of constant ends up to this one may be unrolled whole. LLVM would unroll longer ones too, and then vectorize the
 # loop around them, at ten times the compile time and no gain in speed; so it is not told where they end.
@@ -87,6 +88,11 @@ def lower(source: str, entries: Sequence[str], dtype: np.dtype[Any]) -> str:
     return str(module)
 
 
+def _is_product(value: Any) -> bool:
+    """Whether an LLVM value is that of a product of reals."""
+    return getattr(value, "opname", "") == "fmul"
+
+
 def _kind(parameter: Parameter) -> Any:
     element = intrinsics.ELEMENTS[parameter.element]
     return types.CPointer(element) if parameter.pointer else element
@@ -142,13 +148,14 @@ class _Writer:
             case ast.Assign(targets=[place], value=value):
                 self.assign(place, self.value(value))
             case ast.AugAssign(target=ast.Name() as place, op=op, value=value):
-                total = self.operator(node, op, self.value(ast.Name(place.id)), self.value(value))
+                term = self.value(value)
+                total = self.operator(node, op, self.value(ast.Name(place.id)), term)
                 if isinstance(total[1], types.Float):
-                    self.summed.append(total[0])
+                    self.summed += [v for v in (total[0], term[0]) if v is total[0] or _is_product(v)]
                 self.assign(place, total)
             case ast.AugAssign(target=ast.Subscript() as place, op=op, value=value):
                 at, kind = self.element(place)
-                self.store(node, at, kind, self.operator(node, op, self.loaded(at, kind), self.value(value)))
+                self.store(node, at, kind, self.combined(node, op, self.loaded(at, kind), self.value(value)))
             case ast.For(
                 target=ast.Name() as index, iter=ast.Call(func=ast.Name(id="range"), args=ends), orelse=[]
             ) if 1 <= len(ends) <= 3:
@@ -282,7 +289,9 @@ class _Writer:
                 return self.operator(node, op, self.value(operand))
             case ast.BinOp(left=left, op=ast.FloorDiv() | ast.Mod() as op, right=ast.Constant(value=int(n))) if n > 0:
                 return self.divided(self.integer(left), n, isinstance(op, ast.Mod)), INTEGER
-            case ast.BinOp(left=left, op=op, right=right) | ast.Compare(left=left, ops=[op], comparators=[right]):
+            case ast.BinOp(left=left, op=op, right=right):
+                return self.combined(node, op, self.value(left), self.value(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self.operator(node, op, self.value(left), self.value(right))
             case ast.BoolOp():
                 return self.chosen(node, ast.Constant(True), ast.Constant(False))
@@ -315,6 +324,21 @@ class _Writer:
     def operator(self, node: ast.AST, op: ast.AST, *operands: Value) -> Value:
         function = OPERATORS.get(type(op))
         return self.typed(node, operation(function, *(kind for _, kind in operands)) if function else None, operands)
+
+    def combined(self, node: ast.AST, op: ast.AST, left: Value, right: Value) -> Value:
+        """The value of an operator; a product and what it is added to are rounded once, where a processor has that."""
+        (x, kind), (y, other) = left, right
+        if not isinstance(op, ast.Add | ast.Sub) or kind != other or not (_is_product(x) or _is_product(y)):
+            return self.operator(node, op, left, right)
+        b, minus = self.builder, isinstance(op, ast.Sub)
+        if _is_product(y):
+            (one, two), rest = y.operands, x
+            one = b.fneg(one) if minus else one
+        else:
+            (one, two), rest = x.operands, b.fneg(y) if minus else y
+        name = "llvm.fmuladd.f32" if kind == types.float32 else "llvm.fmuladd.f64"
+        fused = cgutils.get_or_insert_function(b.module, ir.FunctionType(x.type, [x.type] * 3), name)
+        return b.call(fused, [one, two, rest]), kind
 
     def divided(self, value: Any, by: int, want_remainder: bool) -> Any:
         """Python's rounding, towards minus infinity: the remainder of a positive divisor is not negative."""
